@@ -1,0 +1,44 @@
+// Owns the shape of one entry of the syscall table.
+import type { ZodType, z } from "zod";
+import type { Role } from "./names.ts";
+
+/** `call`: one reply. `stream`: chunks, then one reply. `submit`: journalled before it is acknowledged, then done at least once. */
+export type Kind = "call" | "stream" | "submit";
+
+export interface Syscall<I extends ZodType = ZodType, C extends ZodType = ZodType, O extends ZodType = ZodType> {
+  kind: Kind;
+  /** One line for docs and help. */
+  what: string;
+  input: I;
+  /** Of a stream. */
+  chunk?: C;
+  /** What the caller sends after `accepted`, if anything. */
+  upload?: ZodType;
+  output: O;
+  /** Least role that may ever hold it. `app` needs a grant besides; the person may whatever an app may. */
+  right: Extract<Role, "app" | "person" | "service" | "boot" | "kernel">;
+  /** The SDK may repeat it by itself. */
+  idempotent: boolean;
+  /** Default time to live in ms; 0 means none: it lasts as long as its caller. */
+  ttl: number;
+}
+
+type Table = Record<string, Syscall>;
+
+/** Keeps the literal types of a service's table. */
+export function table<T extends Table>(calls: T): T {
+  return calls;
+}
+
+export type InputOf<S extends Syscall> = z.input<S["input"]>;
+export type OutputOf<S extends Syscall> = z.output<S["output"]>;
+export type ChunkOf<S extends Syscall> = S["chunk"] extends ZodType ? z.output<S["chunk"]> : never;
+
+/** Which roles may hold a call of the given right. Kernel and services act for everybody. */
+export const MAY: Record<Syscall["right"], readonly Role[]> = {
+  app: ["app", "person", "service", "kernel"],
+  person: ["person", "service", "kernel"],
+  service: ["service", "kernel"],
+  boot: ["boot"],
+  kernel: ["kernel"],
+};

@@ -1,0 +1,160 @@
+// Owns auth's calls: identities of apps, grants, budgets.
+import { z } from "zod";
+import { table } from "../syscall.ts";
+import { count, name, none } from "./common.ts";
+
+/** What a grant limits besides the calls themselves. Absent means unlimited. */
+export const caveats = z.object({
+  models: z.array(z.string()).optional(),
+  maxTokens: count.optional(),
+  concurrency: count.optional(),
+  weight: z.number().positive().max(1000).optional(),
+  tokens: z.object({ amount: count, windowMs: count }).optional(),
+  deviceMs: z.object({ amount: count, windowMs: count }).optional(),
+  storePrompts: z.boolean().optional(),
+});
+/** `service.call` of the syscall table. */
+export const callName = z.string().regex(/^[a-z]+\.[a-zA-Z]+$/, "use service.call");
+
+export const grant = z.object({
+  id: z.string(),
+  parent: z.string().nullable(),
+  holder: z.string(),
+  publicKey: z.string(),
+  calls: z.array(callName),
+  caveats,
+  revision: count,
+  issuedAt: z.number(),
+  expiresAt: z.number().nullable(),
+  depth: count,
+  ephemeral: z.boolean(),
+});
+/** A grant as kept in the bucket: the exact bytes that were signed, and auth's Ed25519 signature over them. */
+export const signedGrant = z.object({ body: z.string(), signature: z.string() });
+
+export const auth = table({
+  admit: {
+    kind: "call",
+    what: "mint a fresh identity for an app that the kernel is about to run",
+    right: "kernel",
+    idempotent: false,
+    ttl: 5_000,
+    input: z.object({ app: name, holder: name, publicKey: z.string() }),
+    output: z.object({ jwt: z.string(), grant }),
+  },
+  install: {
+    kind: "call",
+    what: "record the rights that an app's manifest asks for",
+    right: "person",
+    idempotent: true,
+    ttl: 5_000,
+    input: z.object({
+      app: name,
+      needs: z.array(callName),
+      models: z.array(z.string()).optional(),
+      approve: z.boolean().default(false),
+    }),
+    output: z.object({
+      app: z.string(),
+      needs: z.array(z.string()),
+      approved: z.boolean(),
+      added: z.array(z.string()),
+    }),
+  },
+  approve: {
+    kind: "call",
+    what: "approve what an installed app asks for",
+    right: "person",
+    idempotent: true,
+    ttl: 5_000,
+    input: z.object({ app: name }),
+    output: z.object({ app: z.string(), calls: z.array(z.string()) }),
+  },
+  grant: {
+    kind: "call",
+    what: "give a holder rights, as a NATS user credential",
+    right: "person",
+    idempotent: false,
+    ttl: 5_000,
+    input: z.object({
+      holder: name,
+      publicKey: z.string(),
+      calls: z.array(callName).min(1),
+      caveats: caveats.default({}),
+      expiresMs: count.optional(),
+    }),
+    output: z.object({ jwt: z.string(), grant }),
+  },
+  derive: {
+    kind: "call",
+    what: "hand a weaker grant to a child",
+    right: "app",
+    idempotent: false,
+    ttl: 5_000,
+    input: z.object({
+      holder: name,
+      publicKey: z.string(),
+      calls: z.array(callName).min(1),
+      caveats: caveats.default({}),
+      expiresMs: count.optional(),
+    }),
+    output: z.object({ jwt: z.string(), grant }),
+  },
+  revoke: {
+    kind: "call",
+    what: "take back a grant and all that was derived from it",
+    right: "app",
+    idempotent: true,
+    ttl: 5_000,
+    input: z.object({ id: z.string().optional(), holder: name.optional() }),
+    output: z.object({ revoked: z.array(z.string()) }),
+  },
+  apps: {
+    kind: "call",
+    what: "list apps with the rights they asked for and hold",
+    right: "person",
+    idempotent: true,
+    ttl: 3_000,
+    input: none,
+    output: z.object({
+      apps: z.array(z.object({ app: z.string(), needs: z.array(z.string()), approved: z.boolean() })),
+      grants: z.array(grant),
+    }),
+  },
+  forget: {
+    kind: "call",
+    what: "remove an app, its grants and its data",
+    right: "person",
+    idempotent: true,
+    ttl: 10_000,
+    input: z.object({ app: name }),
+    output: z.object({ revoked: z.array(z.string()), deleted: count }),
+  },
+  whoami: {
+    kind: "call",
+    what: "show the caller's own grant",
+    right: "app",
+    idempotent: true,
+    ttl: 2_000,
+    input: none,
+    output: z.object({ caller: z.string(), role: z.string(), grant: grant.nullable() }),
+  },
+  reserve: {
+    kind: "call",
+    what: "lease a slice of a budget before it is spent",
+    right: "service",
+    idempotent: false,
+    ttl: 2_000,
+    input: z.object({ holder: z.string(), tokens: count.default(0), deviceMs: count.default(0) }),
+    output: z.object({ lease: z.string(), tokens: count, deviceMs: count, expiresMs: z.number() }),
+  },
+  settle: {
+    kind: "call",
+    what: "say what of a leased slice was spent; the rest returns",
+    right: "service",
+    idempotent: true,
+    ttl: 2_000,
+    input: z.object({ lease: z.string(), tokens: count.default(0), deviceMs: count.default(0) }),
+    output: none,
+  },
+});

@@ -1,0 +1,209 @@
+// Owns the device's calls: mechanism only, quanta and training, no policy.
+import { z } from "zod";
+import { table } from "../syscall.ts";
+import { blob, count, none, record } from "./common.ts";
+
+/** How the next token is chosen. The random number is a function of (seed, position) alone. */
+export const sampling = z.object({
+  temperature: z.number().min(0).max(10).default(0),
+  topK: count.default(0),
+  topP: z.number().min(0).max(1).default(1),
+  minP: z.number().min(0).max(1).default(0),
+  repetitionPenalty: z.number().min(0.1).max(10).default(1),
+  seed: z.number().int().min(0).max(0xffffffff).default(0),
+});
+
+/** A model's files: where they lie on the model service's host, and the blobs to fetch where that path is not there. */
+export const modelFiles = z.object({
+  dir: z.string(),
+  weights: z.object({ path: z.string(), sha256: z.string(), bytes: count, blob: blob.optional() }),
+});
+
+/** What a sequence is for. `score` returns log-probabilities of the ids given, `embed` a vector, `generate` new ids. */
+export const mode = z.enum(["generate", "score", "embed"]);
+
+/** A sequence in a quantum. `start` comes with its first quantum on this device; later ones name it only. */
+export const quantumSequence = z.object({
+  seq: z.string().max(128),
+  start: z
+    .object({
+      /** Prompt and what was generated before: all that must be in KV. */
+      ids: z.array(count),
+      mode,
+      sample: sampling,
+      stopIds: z.array(count),
+      maxNew: count,
+      /** Where tokens go as they come: an inbox of the model instance that asked. */
+      to: z.string(),
+      principal: z.string(),
+      /** Only these ids may come next at each step, for constrained labels. */
+      allowed: z.array(count).optional(),
+      logprobs: count.optional(),
+    })
+    .optional(),
+});
+
+export const sequenceReport = z.object({
+  seq: z.string(),
+  computed: count,
+  newIds: z.array(count),
+  finish: z.enum(["stop", "length", "blocks", "error"]).nullable(),
+  message: z.string().optional(),
+  logprobs: z.array(z.number()).optional(),
+  vector: z.array(z.number()).optional(),
+});
+
+export const loadedRow = z.object({
+  model: z.string(),
+  driver: z.string(),
+  numerics: z.string(),
+  weightBytes: count,
+  kvBytes: count,
+  blockBytes: count,
+  blocks: count,
+  freeBlocks: count,
+  context: count,
+  vocab: count,
+  sequences: count,
+});
+
+export const trainProgress = z.object({
+  step: count,
+  steps: count,
+  loss: z.number(),
+  validationLoss: z.number().optional(),
+  lr: z.number(),
+  gradNorm: z.number().optional(),
+  tokens: count,
+  tokensPerSecond: z.number(),
+  etaMs: z.number(),
+  note: z.string().optional(),
+  checkpoint: blob.optional(),
+});
+
+export const device = table({
+  list: {
+    kind: "call",
+    what: "list devices, and which driver runs or why not",
+    right: "app",
+    idempotent: true,
+    ttl: 3_000,
+    input: none,
+    output: z.object({
+      device: z.string(),
+      cores: count,
+      memoryBytes: count,
+      budgetBytes: count,
+      gpus: z.array(record),
+      drivers: z.array(z.object({ driver: z.string(), ok: z.boolean(), why: z.string(), chosen: z.boolean() })),
+      models: z.array(loadedRow),
+    }),
+  },
+  load: {
+    kind: "call",
+    what: "make a model resident",
+    right: "service",
+    idempotent: true,
+    ttl: 120_000,
+    input: z.object({
+      model: z.string(),
+      config: record,
+      files: modelFiles,
+      dtype: z.enum(["f32", "int8"]).default("f32"),
+      kvBytes: count.optional(),
+      driver: z.string().optional(),
+    }),
+    output: loadedRow,
+  },
+  unload: {
+    kind: "call",
+    what: "give a model's memory back",
+    right: "service",
+    idempotent: true,
+    ttl: 10_000,
+    input: z.object({ model: z.string() }),
+    output: z.object({ freedBytes: count }),
+  },
+  run: {
+    kind: "call",
+    what: "run a quantum: these sequences, up to so many steps or ms",
+    right: "service",
+    idempotent: false,
+    ttl: 60_000,
+    input: z.object({
+      quantum: z.string(),
+      model: z.string(),
+      maxSteps: count,
+      maxMs: count,
+      tokenBudget: count,
+      seqs: z.array(quantumSequence).min(1).max(1024),
+    }),
+    output: z.object({
+      quantum: z.string(),
+      ms: z.number(),
+      steps: count,
+      computedTokens: count,
+      seqs: z.array(sequenceReport),
+      freeBlocks: count,
+    }),
+  },
+  drop: {
+    kind: "call",
+    what: "forget sequences and free their KV blocks",
+    right: "service",
+    idempotent: true,
+    ttl: 5_000,
+    input: z.object({ model: z.string(), seqs: z.array(z.string()) }),
+    output: z.object({ freeBlocks: count }),
+  },
+  interrupt: {
+    kind: "call",
+    what: "end the running quantum at its next step",
+    right: "service",
+    idempotent: true,
+    ttl: 2_000,
+    input: z.object({ model: z.string() }),
+    output: none,
+  },
+  snapshot: {
+    kind: "call",
+    what: "write a sequence's KV, sampler and position to a file",
+    right: "service",
+    idempotent: true,
+    ttl: 30_000,
+    input: z.object({ model: z.string(), seq: z.string() }),
+    output: z.object({ file: z.string(), bytes: count, position: count }),
+  },
+  restore: {
+    kind: "call",
+    what: "bring a snapshot back into KV blocks",
+    right: "service",
+    idempotent: true,
+    ttl: 30_000,
+    input: z.object({ model: z.string(), seq: z.string(), file: z.string() }),
+    output: z.object({ position: count }),
+  },
+  train: {
+    kind: "stream",
+    what: "train; progress and checkpoints come as chunks",
+    right: "service",
+    idempotent: false,
+    ttl: 0,
+    input: z.object({
+      job: z.string(),
+      spec: record,
+      data: blob,
+      workers: count.optional(),
+      checkpoint: blob.optional(),
+    }),
+    chunk: trainProgress,
+    output: z.object({
+      weights: blob,
+      bytes: count,
+      steps: count,
+      loss: z.number(),
+      validationLoss: z.number().optional(),
+      stopped: z.string(),
+    }),
+  },
+});

@@ -1,0 +1,155 @@
+// Owns memory's calls: budgets of devices, what apps remember, blobs.
+import { z } from "zod";
+import { table } from "../syscall.ts";
+import { blob, bytes, count, json, none } from "./common.ts";
+
+const namespace = z
+  .string()
+  .regex(/^[a-z0-9-]{1,32}$/)
+  .optional();
+const key = z
+  .string()
+  .regex(/^[A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*$/, "use letters, digits, _ - = and single dots")
+  .max(128);
+
+export const memory = table({
+  reserve: {
+    kind: "call",
+    what: "set bytes of a device aside for weights or KV blocks; EAGAIN when short",
+    right: "service",
+    idempotent: true,
+    ttl: 2_000,
+    input: z.object({
+      device: z.string(),
+      holder: z.string().max(128),
+      kind: z.enum(["weights", "kv"]),
+      bytes: count,
+      principal: z.string().optional(),
+    }),
+    output: z.object({ freeBytes: count }),
+  },
+  release: {
+    kind: "call",
+    what: "give reserved bytes back",
+    right: "service",
+    idempotent: true,
+    ttl: 2_000,
+    input: z.object({ device: z.string(), holder: z.string().max(128) }),
+    output: z.object({ freeBytes: count }),
+  },
+  free: {
+    kind: "call",
+    what: "show each device's memory: total, weights, KV, free, by holder",
+    right: "person",
+    idempotent: true,
+    ttl: 3_000,
+    input: none,
+    output: z.object({
+      devices: z.array(
+        z.object({
+          device: z.string(),
+          totalBytes: count,
+          weightBytes: count,
+          kvBytes: count,
+          freeBytes: count,
+          holders: z.array(
+            z.object({ holder: z.string(), kind: z.string(), bytes: count, principal: z.string().optional() }),
+          ),
+        }),
+      ),
+    }),
+  },
+  get: {
+    kind: "call",
+    what: "read a remembered value",
+    right: "app",
+    idempotent: true,
+    ttl: 3_000,
+    input: z.object({ key, namespace }),
+    output: z.object({ value: json, revision: count }),
+  },
+  put: {
+    kind: "call",
+    what: "remember a value; with `revision` only if unchanged since",
+    right: "app",
+    idempotent: true,
+    ttl: 3_000,
+    input: z.object({ key, value: json, namespace, revision: count.optional() }),
+    output: z.object({ revision: count }),
+  },
+  del: {
+    kind: "call",
+    what: "forget a value",
+    right: "app",
+    idempotent: true,
+    ttl: 3_000,
+    input: z.object({ key, namespace }),
+    output: none,
+  },
+  keys: {
+    kind: "call",
+    what: "list remembered keys",
+    right: "app",
+    idempotent: true,
+    ttl: 3_000,
+    input: z.object({ prefix: z.string().max(128).default(""), namespace }),
+    output: z.object({ keys: z.array(z.string()) }),
+  },
+  namespaces: {
+    kind: "call",
+    what: "list who remembers what, with sizes",
+    right: "person",
+    idempotent: true,
+    ttl: 5_000,
+    input: none,
+    output: z.object({ namespaces: z.array(z.object({ namespace: z.string(), keys: count, bytes: count })) }),
+  },
+  wipe: {
+    kind: "call",
+    what: "delete a namespace with its blobs",
+    right: "service",
+    idempotent: true,
+    ttl: 10_000,
+    input: z.object({ namespace: z.string() }),
+    output: z.object({ deleted: count }),
+  },
+  write: {
+    kind: "stream",
+    what: "store a large value by content",
+    right: "app",
+    idempotent: true,
+    ttl: 600_000,
+    input: z.object({ size: count.optional() }),
+    chunk: none,
+    upload: bytes,
+    output: z.object({ blob, size: count }),
+  },
+  read: {
+    kind: "stream",
+    what: "read a stored value",
+    right: "app",
+    idempotent: true,
+    ttl: 600_000,
+    input: z.object({ blob }),
+    chunk: z.object({ data: bytes }),
+    output: z.object({ size: count }),
+  },
+  share: {
+    kind: "call",
+    what: "let another caller read a blob of one's own",
+    right: "app",
+    idempotent: true,
+    ttl: 3_000,
+    input: z.object({ blob, reader: z.string() }),
+    output: none,
+  },
+  drop: {
+    kind: "call",
+    what: "give up one's hold on a blob",
+    right: "app",
+    idempotent: true,
+    ttl: 3_000,
+    input: z.object({ blob }),
+    output: none,
+  },
+});

@@ -1,0 +1,261 @@
+// Owns the model service's calls: what people come for.
+import { z } from "zod";
+import { table } from "../syscall.ts";
+import { blob, count, json, none, record } from "./common.ts";
+import { sampling, trainProgress } from "./device.ts";
+import { usage } from "./scheduler.ts";
+
+/** `name`, `name@version`, or an alias. */
+export const modelRef = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(@[0-9]+)?$/, "use name or name@version");
+const stops = z.array(z.string().min(1).max(64)).max(8).default([]);
+const common = {
+  model: modelRef.default("default"),
+  sample: sampling.prefault({}),
+  maxTokens: count.max(1_000_000).optional(),
+  stop: stops,
+  /** Ids that the caller has already, to go on where a lost instance stopped. */
+  resume: z
+    .object({ ids: z.array(count), numerics: z.string().optional(), approximate: z.boolean().default(false) })
+    .optional(),
+};
+/** `pos` counts new tokens from 0. Concatenated texts are the answer. */
+export const textChunk = z.object({
+  pos: count,
+  ids: z.array(count),
+  text: z.string(),
+  logprobs: z.array(z.number()).optional(),
+});
+/** The end of every text stream names what made it. */
+export const textEnd = z.object({
+  text: z.string(),
+  finish: z.enum(["stop", "length", "blocks"]),
+  model: z.string(),
+  version: count,
+  numerics: z.string(),
+  seed: count,
+  usage,
+});
+
+export const modelRow = z.object({
+  name: z.string(),
+  version: count,
+  aliases: z.array(z.string()),
+  architecture: z.string(),
+  parameters: count,
+  bytes: count,
+  state: z.string(),
+  createdAt: z.number(),
+  loss: z.number().optional(),
+  record,
+});
+export const jobRow = z.object({
+  id: z.string(),
+  kind: z.string(),
+  state: z.string(),
+  owner: z.string(),
+  model: z.string(),
+  submittedAt: z.number(),
+  updatedAt: z.number(),
+  progress: trainProgress.optional(),
+  error: z.string().optional(),
+  attempts: count,
+  result: record.optional(),
+});
+
+export const model = table({
+  generate: {
+    kind: "stream",
+    what: "continue a text, or answer a chat",
+    right: "app",
+    idempotent: false,
+    ttl: 600_000,
+    input: z.object({
+      ...common,
+      prompt: z.string().optional(),
+      messages: z.array(z.object({ role: z.string(), content: z.string() })).optional(),
+      task: z.string().optional(),
+    }),
+    chunk: textChunk,
+    output: textEnd,
+  },
+  translate: {
+    kind: "stream",
+    what: "translate a text",
+    right: "app",
+    idempotent: false,
+    ttl: 600_000,
+    input: z.object({ ...common, text: z.string(), from: z.string().default("en"), to: z.string().default("zh") }),
+    chunk: textChunk,
+    output: textEnd,
+  },
+  score: {
+    kind: "call",
+    what: "log-probability of each completion after a prompt",
+    right: "app",
+    idempotent: true,
+    ttl: 60_000,
+    input: z.object({
+      model: modelRef.default("default"),
+      prompt: z.string(),
+      completions: z.array(z.string()).min(1).max(64),
+    }),
+    output: z.object({
+      scores: z.array(z.object({ completion: z.string(), logprob: z.number(), tokens: count })),
+      model: z.string(),
+      version: count,
+    }),
+  },
+  embed: {
+    kind: "call",
+    what: "one vector for each text",
+    right: "app",
+    idempotent: true,
+    ttl: 60_000,
+    input: z.object({ model: modelRef.default("default"), texts: z.array(z.string()).min(1).max(64) }),
+    output: z.object({ vectors: z.array(z.array(z.number())), model: z.string(), version: count }),
+  },
+  tokenize: {
+    kind: "call",
+    what: "turn text into ids and back into pieces",
+    right: "app",
+    idempotent: true,
+    ttl: 5_000,
+    input: z.object({ model: modelRef.default("default"), text: z.string() }),
+    output: z.object({ ids: z.array(count), pieces: z.array(z.string()) }),
+  },
+  list: {
+    kind: "call",
+    what: "list models",
+    right: "app",
+    idempotent: true,
+    ttl: 5_000,
+    input: none,
+    output: z.object({ models: z.array(modelRow) }),
+  },
+  show: {
+    kind: "call",
+    what: "show a model's record: config, data, losses, evaluation, parent",
+    right: "app",
+    idempotent: true,
+    ttl: 5_000,
+    input: z.object({ model: modelRef }),
+    output: modelRow,
+  },
+  train: {
+    kind: "submit",
+    what: "train a model; acknowledged once it is in the journal",
+    right: "app",
+    idempotent: true,
+    ttl: 30_000,
+    input: z.object({
+      name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/),
+      architecture: z.enum(["llama", "mlp"]).default("llama"),
+      /** JSONL of examples (llama), MessagePack {features, targets, shape} (mlp); or "builtin". */
+      data: z.union([blob, z.literal("builtin")]),
+      config: record.default({}),
+      hyper: record.default({}),
+      deploy: z.string().optional(),
+      seed: count.default(1),
+    }),
+    output: z.object({ job: z.string() }),
+  },
+  job: {
+    kind: "call",
+    what: "show a job",
+    right: "app",
+    idempotent: true,
+    ttl: 3_000,
+    input: z.object({ job: z.string() }),
+    output: jobRow,
+  },
+  jobs: {
+    kind: "call",
+    what: "list jobs",
+    right: "app",
+    idempotent: true,
+    ttl: 3_000,
+    input: none,
+    output: z.object({ jobs: z.array(jobRow) }),
+  },
+  follow: {
+    kind: "stream",
+    what: "watch a job until it ends",
+    right: "app",
+    idempotent: true,
+    ttl: 0,
+    input: z.object({ job: z.string() }),
+    chunk: jobRow,
+    output: jobRow,
+  },
+  stop: {
+    kind: "call",
+    what: "cancel a job; its last checkpoint stays",
+    right: "app",
+    idempotent: true,
+    ttl: 10_000,
+    input: z.object({ job: z.string() }),
+    output: jobRow,
+  },
+  deploy: {
+    kind: "call",
+    what: "point an alias at a version and load it",
+    right: "person",
+    idempotent: true,
+    ttl: 120_000,
+    input: z.object({
+      model: modelRef,
+      alias: z
+        .string()
+        .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/)
+        .default("default"),
+      dtype: z.enum(["f32", "int8"]).optional(),
+    }),
+    output: z.object({ alias: z.string(), model: z.string(), version: count, previous: z.string().nullable() }),
+  },
+  evaluate: {
+    kind: "call",
+    what: "measure a model on one of its held-out splits",
+    right: "person",
+    idempotent: true,
+    ttl: 600_000,
+    input: z.object({
+      model: modelRef.default("default"),
+      split: z.enum(["train", "validation", "test", "handwritten"]).default("test"),
+      limit: count.optional(),
+    }),
+    output: z.object({
+      cases: count,
+      exactMatch: z.number(),
+      chrf: z.number(),
+      loss: z.number(),
+      samples: z.array(json),
+    }),
+  },
+  importDir: {
+    kind: "call",
+    what: "register a folder with config.json, model.safetensors and tokenizer.json",
+    right: "person",
+    idempotent: false,
+    ttl: 120_000,
+    input: z.object({ dir: z.string(), name: z.string() }),
+    output: modelRow,
+  },
+  export: {
+    kind: "call",
+    what: "copy a model's files into a folder",
+    right: "person",
+    idempotent: true,
+    ttl: 120_000,
+    input: z.object({ model: modelRef, dir: z.string() }),
+    output: z.object({ files: z.array(z.string()) }),
+  },
+  remove: {
+    kind: "call",
+    what: "delete a version that no alias names",
+    right: "person",
+    idempotent: true,
+    ttl: 10_000,
+    input: z.object({ model: modelRef }),
+    output: none,
+  },
+});

@@ -1,0 +1,119 @@
+// Owns the scheduler's calls: who runs when.
+import { z } from "zod";
+import { table } from "../syscall.ts";
+import { count, none } from "./common.ts";
+import { mode, sampling } from "./device.ts";
+
+export const POLICIES = ["fifo", "rr", "priority", "edf", "fair"] as const;
+export const usage = z.object({
+  promptTokens: count,
+  newTokens: count,
+  computedTokens: count,
+  cachedTokens: count.default(0),
+  queueMs: z.number(),
+  runMs: z.number(),
+});
+
+export const scheduler = table({
+  run: {
+    kind: "stream",
+    what: "compute one sequence; its ids come straight from the device as chunks",
+    right: "service",
+    idempotent: false,
+    ttl: 0,
+    input: z.object({
+      model: z.string(),
+      ids: z.array(count).min(1),
+      mode: mode.default("generate"),
+      sample: sampling.prefault({}),
+      maxNew: count.default(0),
+      stopIds: z.array(count).default([]),
+      allowed: z.array(count).optional(),
+      logprobs: count.optional(),
+      priority: z.number().int().default(0),
+    }),
+    /** `pos` counts new tokens from 0: receivers drop positions that they have. */
+    chunk: z.object({ pos: count, ids: z.array(count), logprobs: z.array(z.number()).optional() }),
+    output: z.object({
+      finish: z.enum(["stop", "length", "blocks"]),
+      newTokens: count,
+      logprobs: z.array(z.number()).optional(),
+      vector: z.array(z.number()).optional(),
+      usage,
+      numerics: z.string(),
+      device: z.string(),
+    }),
+  },
+  place: {
+    kind: "call",
+    what: "say that a device has a model resident",
+    right: "service",
+    idempotent: true,
+    ttl: 2_000,
+    input: z.object({
+      device: z.string(),
+      epoch: count,
+      model: z.string(),
+      blocks: count,
+      blockBytes: count,
+      context: count,
+      numerics: z.string(),
+    }),
+    output: none,
+  },
+  queue: {
+    kind: "call",
+    what: "show what runs and what waits, and why",
+    right: "person",
+    idempotent: true,
+    ttl: 3_000,
+    input: none,
+    output: z.object({
+      policy: z.string(),
+      sequences: z.array(
+        z.object({
+          id: z.string(),
+          principal: z.string(),
+          model: z.string(),
+          state: z.string(),
+          device: z.string().optional(),
+          ids: count,
+          newTokens: count,
+          maxNew: count,
+          waitedMs: z.number(),
+          why: z.string(),
+        }),
+      ),
+    }),
+  },
+  set: {
+    kind: "call",
+    what: "choose the policy",
+    right: "person",
+    idempotent: true,
+    ttl: 3_000,
+    input: z.object({ policy: z.enum(POLICIES) }),
+    output: z.object({ policy: z.string() }),
+  },
+  why: {
+    kind: "call",
+    what: "say in a sentence why a request waits",
+    right: "person",
+    idempotent: true,
+    ttl: 3_000,
+    input: z.object({ id: z.string() }),
+    output: z.object({ why: z.string() }),
+  },
+  policy: {
+    kind: "call",
+    what: "show the policy and each principal's share",
+    right: "person",
+    idempotent: true,
+    ttl: 3_000,
+    input: none,
+    output: z.object({
+      policy: z.string(),
+      shares: z.array(z.object({ principal: z.string(), weight: z.number(), tokens: count, virtualTime: z.number() })),
+    }),
+  },
+});
