@@ -1,0 +1,73 @@
+// Owns how a process gets its identity: a bootstrap credential becomes an instance name, an epoch and a JWT for a key that never left the process.
+import { nkeys } from "nats";
+import { SomaError } from "../abi/errors.ts";
+import { ABI } from "../abi/limits.ts";
+import { NatsBus } from "./bus.ts";
+import { Client } from "./client.ts";
+
+/** What a launcher hands to a child, in the environment variable SOMA_BOOTSTRAP as JSON. */
+export interface Bootstrap {
+  url: string;
+  /** Service to become. */
+  service: string;
+  /** The bootstrap user: allowed only kernel.register. */
+  name: string;
+  jwt: string;
+  seed: string;
+}
+
+export interface Identity {
+  instance: string;
+  epoch: number;
+  jwt: string;
+  seed: Uint8Array;
+  /** Public key that signs grants. */
+  grantKey?: string;
+}
+
+/** Takes the bootstrap out of the environment, so that no child inherits it. */
+export function takeBootstrap(): Bootstrap {
+  const text = process.env.SOMA_BOOTSTRAP;
+  delete process.env.SOMA_BOOTSTRAP;
+  if (text === undefined) throw new SomaError("EINVAL", 'services are started by the kernel: run "soma start"');
+  return JSON.parse(text) as Bootstrap;
+}
+
+/** Trades the bootstrap credential for an identity. The kernel revokes a former holder's key before it answers. */
+export async function register(bootstrap: Bootstrap, host?: string): Promise<Identity> {
+  const key = nkeys.createUser();
+  const bus = await NatsBus.connect({
+    url: bootstrap.url,
+    name: bootstrap.name,
+    jwt: () => bootstrap.jwt,
+    seed: new TextEncoder().encode(bootstrap.seed),
+  });
+  try {
+    const { instance, epoch, jwt, grantKey } = await new Client(bus).call(
+      "kernel.register",
+      {
+        service: bootstrap.service,
+        publicKey: key.getPublicKey(),
+        pid: process.pid,
+        abi: ABI,
+        ...(host === undefined ? {} : { host }),
+      },
+      { ttl: 10_000 },
+    );
+    return { instance, epoch, jwt, seed: key.getSeed(), ...(grantKey === undefined ? {} : { grantKey }) };
+  } finally {
+    await bus.close();
+  }
+}
+
+const CREDS =
+  /-----BEGIN NATS USER JWT-----\s*([\w.-]+)\s*------END NATS USER JWT------[\s\S]*?-----BEGIN USER NKEY SEED-----\s*(\w+)\s*------END USER NKEY SEED------/;
+
+/** Reads a standard NATS creds file; the caller's name is in the JWT. */
+export function parseCreds(text: string): { name: string; jwt: string; seed: Uint8Array } {
+  const match = CREDS.exec(text);
+  if (match === null) throw new SomaError("EINVAL", 'that is no NATS creds file: make one with "soma app grant"');
+  const [, jwt = "", seed = ""] = match;
+  const claims = JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()) as { name: string };
+  return { name: claims.name, jwt, seed: new TextEncoder().encode(seed) };
+}

@@ -1,0 +1,308 @@
+// Owns the server's side: the only subscriber to calls. Checks at the door, then hands each request to its handler; each gets exactly one final reply.
+import type { z } from "zod";
+import { decode, encode } from "../abi/codec.ts";
+import { SomaError } from "../abi/errors.ts";
+import { HEADERS, type Principal } from "../abi/headers.ts";
+import { ABI, LIMITS } from "../abi/limits.ts";
+import { type Owner, roleOf } from "../abi/names.ts";
+import { ALL, ANY, parseCall, replyAllowed, subjects } from "../abi/subjects.ts";
+import { MAY, type Syscall } from "../abi/syscall.ts";
+import { CONTROL, type Syscalls, syscall } from "../abi/syscalls.ts";
+import type { Bus, Message, Subscription } from "./bus.ts";
+import { Request, type Send } from "./request.ts";
+
+/** Returned by a handler whose answer comes later through `reply` or `fail`. */
+export const DEFER = Symbol("defer");
+
+type Own<O extends Owner> = Exclude<keyof Syscalls[O], "cancel" | "credit" | "chunk" | "stat" | "inspect" | "watch">;
+type Answer<S extends Syscall> = z.input<S["output"]> | typeof DEFER;
+/** One handler for each call of an owner; common calls are answered here or by the service runtime. */
+export type Handlers<O extends Owner> = {
+  [C in Own<O>]: Syscalls[O][C] extends Syscall
+    ? (
+        input: z.output<Syscalls[O][C]["input"]>,
+        request: Request,
+      ) => Answer<Syscalls[O][C]> | Promise<Answer<Syscalls[O][C]>>
+    : never;
+};
+type AnyHandler = (input: unknown, request: Request) => unknown;
+
+export interface ServerOptions {
+  owner: Owner;
+  instance: string;
+  epoch: number;
+  handlers: Record<string, AnyHandler>;
+  /** Checks an app's grant; throws EPERM or EDQUOT. Called for apps only, with the parsed input. */
+  authorize?: (caller: string, name: string, input: unknown) => Principal;
+  /** Called once for each final reply, for metrics and audit. */
+  observe?: (request: Request, outcome: { code: string; ms: number; output?: unknown }) => void;
+  /** An unexpected throw: our bug. */
+  crash: (error: unknown) => void;
+  mailbox?: number;
+  mailboxPerCaller?: number;
+}
+
+export class Server {
+  private readonly requests = new Map<string, Request>();
+  private readonly perCaller = new Map<string, number>();
+  private readonly timers = new Map<string, NodeJS.Timeout>();
+  private subscriptions: Subscription[] = [];
+  private idle: (() => void)[] = [];
+  served = 0;
+
+  constructor(
+    private readonly bus: Bus,
+    private readonly options: ServerOptions,
+  ) {}
+
+  /** Starts to listen: as one of many to `any`, alone to its own name, and to `all`. */
+  start(): void {
+    const { owner, instance } = this.options;
+    const listen = (name: string, queue?: string) =>
+      this.bus.subscribe(subjects.serve(owner, name), (message) => this.receive(message), queue);
+    this.subscriptions = [listen(ANY, owner), listen(instance), listen(ALL)];
+  }
+
+  get inflight(): number {
+    return this.requests.size;
+  }
+
+  running(): Request[] {
+    return [...this.requests.values()];
+  }
+
+  request(mid: string): Request | undefined {
+    return this.requests.get(mid);
+  }
+
+  /** The final reply of a deferred request; quietly nothing if it has one already (canceled, expired). */
+  reply(mid: string, output: unknown): void {
+    const request = this.requests.get(mid);
+    if (request) this.finish(request, output);
+  }
+
+  /** A coded refusal of a deferred request; an error without a code is our bug. */
+  fail(mid: string, error: unknown): void {
+    const request = this.requests.get(mid);
+    if (request) this.refuse(request, error);
+  }
+
+  emit(mid: string, chunk: unknown): Promise<void> {
+    return this.requests.get(mid)?.emit(chunk) ?? Promise.resolve();
+  }
+
+  /** Stops to listen, waits for what runs (up to `ms`), then refuses the rest. nc.drain() would not wait for handlers. */
+  async drain(ms: number): Promise<void> {
+    await Promise.all(this.subscriptions.map((subscription) => subscription.drain()));
+    if (this.requests.size > 0) {
+      await Promise.race([
+        new Promise<void>((resolve) => this.idle.push(resolve)),
+        new Promise<void>((resolve) => setTimeout(resolve, ms).unref()),
+      ]);
+    }
+    for (const request of this.running()) {
+      request.abort.abort();
+      this.refuse(request, new SomaError("ESERVICEDOWN", `${this.options.instance} stopped`, { executed: "maybe" }));
+    }
+    if (this.bus.connected) await this.bus.flush();
+  }
+
+  private receive(message: Message): void {
+    const subject = parseCall(message.subject);
+    if (subject === undefined) return;
+    const { caller, call } = subject;
+    const id = message.header(HEADERS.id);
+    if (message.reply !== "" && !replyAllowed(caller, message.reply)) return;
+    const send: Send = (type, body, seq) => this.send(message.reply, type, body, seq);
+    try {
+      this.open(message, caller, call, id, send);
+    } catch (error) {
+      if (!(error instanceof SomaError)) return this.options.crash(error);
+      send("error", error.toWire());
+    }
+  }
+
+  private open(message: Message, caller: string, call: string, id: string, send: Send): void {
+    const { owner } = this.options;
+    const entry = syscall(owner, call);
+    if (entry === undefined) throw new SomaError("ENOSYS", `${owner} has no call "${call}": see docs/syscalls.md`);
+    const role = roleOf(caller);
+    if (!MAY[entry.right].includes(role)) {
+      throw new SomaError(
+        "EPERM",
+        `${owner}.${call} is for ${MAY[entry.right].join(", ")}, and "${caller}" is ${role}`,
+      );
+    }
+    const abi = message.header(HEADERS.abi);
+    if (abi !== "" && Number(abi) !== ABI) {
+      throw new SomaError("EINVAL", `the caller speaks abi ${abi}, this system ${ABI}: use the same version of Soma`);
+    }
+    const parsed = entry.input.safeParse(decode(message.data) ?? {});
+    if (!parsed.success) throw new SomaError("EINVAL", `${owner}.${call}: ${issueText(parsed.error)}`);
+    if ((CONTROL as readonly string[]).includes(call)) return this.control(caller, call, parsed.data as Control, send);
+    if (!/^[\w-]{1,64}$/.test(id))
+      throw new SomaError("EINVAL", 'header "id" must be 1 to 64 of A-Z, a-z, 0-9, "_", "-"');
+    const mid = `${caller}/${id}`;
+    // The same attempt again: it runs already and will be answered once.
+    if (this.requests.has(mid)) return;
+    const principal = this.principal(message.header(HEADERS.for), caller, role, `${owner}.${call}`, parsed.data);
+    this.admit(caller, role);
+    const ttl = message.header(HEADERS.ttl);
+    if (ttl !== "" && !(Number(ttl) > 0))
+      throw new SomaError("ETIME", "the deadline had passed on arrival", { executed: "no" });
+    const deadline = ttl === "" ? Number.POSITIVE_INFINITY : performance.now() + Number(ttl);
+    const request = new Request(
+      {
+        mid,
+        id,
+        key: message.header(HEADERS.key) || id,
+        caller,
+        principal,
+        call,
+        deadline,
+        traceparent: message.header(HEADERS.traceparent),
+        reply: message.reply,
+      },
+      send,
+    );
+    this.run(request, parsed.data);
+  }
+
+  private run(request: Request, input: unknown): void {
+    this.requests.set(request.mid, request);
+    this.perCaller.set(request.caller, (this.perCaller.get(request.caller) ?? 0) + 1);
+    if (request.left < 0x7fffffff) {
+      this.timers.set(
+        request.mid,
+        setTimeout(() => {
+          request.abort.abort();
+          this.refuse(request, new SomaError("ETIME", "the deadline passed"));
+        }, request.left),
+      );
+    }
+    const handler = this.options.handlers[request.call];
+    if (handler === undefined)
+      throw new Error(`${this.options.owner}.${request.call} is in the table but has no handler`);
+    let answer: unknown;
+    try {
+      answer = handler(input, request);
+    } catch (error) {
+      return this.refuse(request, error);
+    }
+    if (answer === DEFER) {
+      request.accept({ instance: this.options.instance, epoch: this.options.epoch });
+    } else if (answer instanceof Promise) {
+      // Told at once, so that the caller can be failed when this very instance goes down.
+      request.accept({ instance: this.options.instance, epoch: this.options.epoch });
+      answer.then(
+        (output) => {
+          if (output !== DEFER) this.finish(request, output);
+        },
+        (error) => this.refuse(request, error),
+      );
+    } else {
+      this.finish(request, answer);
+    }
+  }
+
+  private control(caller: string, call: string, input: Control, send: Send): void {
+    const request = this.requests.get(`${caller}/${input.id}`);
+    if (call === "chunk") {
+      if (request === undefined) throw new SomaError("ENOENT", "the upload's request is over");
+      return send("end", { next: request.take(input.seq!, input.data, input.last ?? false) });
+    }
+    if (request !== undefined) {
+      if (call === "credit") request.credit(input.read!);
+      else this.cancel(request);
+    }
+    send("end", { found: request !== undefined });
+  }
+
+  /** Tells the handler; what it does not settle itself is answered ECANCELED right after. */
+  private cancel(request: Request): void {
+    request.abort.abort();
+    setImmediate(() => this.refuse(request, new SomaError("ECANCELED", "canceled by the caller")));
+  }
+
+  private principal(header: string, caller: string, role: string, name: string, input: unknown): Principal {
+    if (header !== "") {
+      if (role !== "service" && role !== "kernel") throw new SomaError("EPERM", `"${caller}" may not act for others`);
+      const parsed = safeJson(header) as Principal | undefined;
+      if (typeof parsed?.principal !== "string")
+        throw new SomaError("EINVAL", 'header "for" must be {principal, grant?, revision?}');
+      return parsed;
+    }
+    return role === "app" && this.options.authorize
+      ? this.options.authorize(caller, name, input)
+      : { principal: caller };
+  }
+
+  private admit(caller: string, role: string): void {
+    const { mailbox = LIMITS.mailbox, mailboxPerCaller = LIMITS.mailboxPerCaller } = this.options;
+    if (this.requests.size >= mailbox || (role === "app" && (this.perCaller.get(caller) ?? 0) >= mailboxPerCaller)) {
+      throw new SomaError("EBUSY", `${this.options.owner} has its hands full: try again shortly`, {
+        retryAfterMs: 100,
+      });
+    }
+  }
+
+  private finish(request: Request, output: unknown): void {
+    try {
+      if (request.finish("end", output))
+        this.close(request, { code: "OK", ms: performance.now() - request.startedAt, output });
+    } catch (error) {
+      this.refuse(request, error);
+    }
+  }
+
+  private refuse(request: Request, error: unknown): void {
+    if (!(error instanceof SomaError)) return this.options.crash(error);
+    if (request.finish("error", error.toWire()))
+      this.close(request, { code: error.code, ms: performance.now() - request.startedAt });
+  }
+
+  private close(request: Request, outcome: { code: string; ms: number; output?: unknown }): void {
+    clearTimeout(this.timers.get(request.mid));
+    this.timers.delete(request.mid);
+    this.requests.delete(request.mid);
+    const left = (this.perCaller.get(request.caller) ?? 1) - 1;
+    if (left > 0) this.perCaller.set(request.caller, left);
+    else this.perCaller.delete(request.caller);
+    this.served += 1;
+    this.options.observe?.(request, outcome);
+    if (this.requests.size === 0) for (const wake of this.idle.splice(0)) wake();
+  }
+
+  private send(reply: string, type: string, body: unknown, seq?: number): void {
+    const data = encode(body ?? {});
+    if (reply === "") return;
+    this.bus.publish(reply, data, {
+      [HEADERS.type]: type,
+      [HEADERS.epoch]: String(this.options.epoch),
+      ...(seq === undefined ? {} : { [HEADERS.seq]: String(seq) }),
+    });
+  }
+}
+
+interface Control {
+  id: string;
+  read?: number;
+  seq?: number;
+  data?: unknown;
+  last?: boolean;
+}
+
+function issueText(error: z.ZodError): string {
+  return error.issues
+    .slice(0, 3)
+    .map((issue) => `${issue.path.join(".") || "input"}: ${issue.message}`)
+    .join("; ");
+}
+
+function safeJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}

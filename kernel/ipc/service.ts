@@ -1,0 +1,162 @@
+// Owns the life of every service process: register, connect, serve, beat, drain, exit. A crash is an exit code, and supervision restarts it.
+import { monitorEventLoopDelay } from "node:perf_hooks";
+import { encode } from "../abi/codec.ts";
+import { SomaError } from "../abi/errors.ts";
+import type { Principal } from "../abi/headers.ts";
+import { LIMITS } from "../abi/limits.ts";
+import type { Service } from "../abi/names.ts";
+import { subjects } from "../abi/subjects.ts";
+import { NatsBus } from "./bus.ts";
+import { Client } from "./client.ts";
+import { type Identity, register, takeBootstrap } from "./identity.ts";
+import { createLog, type Log } from "./log.ts";
+import { Recorder } from "./recorder.ts";
+import type { Request } from "./request.ts";
+import { type Handlers, Server } from "./server.ts";
+
+export interface Context {
+  bus: NatsBus;
+  client: Client;
+  server: Server;
+  recorder: Recorder;
+  log: Log;
+  instance: string;
+  epoch: number;
+  identity: Identity;
+  url: string;
+  /** Publishes `evt.<instance>.<topic>`. */
+  event: (topic: string, body: unknown) => void;
+  /** Our bug: says why, and ends the process. */
+  crash: (error: unknown) => never;
+}
+
+export interface Running<S extends Service> {
+  handlers: Handlers<S>;
+  /** For `stat` and `soma stat`. */
+  figures?: () => Record<string, unknown>;
+  /** State of the root machine, for `stat`. */
+  state?: () => unknown;
+  /** Checks an app's grant at the door. */
+  authorize?: (caller: string, name: string, input: unknown) => Principal;
+  observe?: (request: Request, outcome: { code: string; ms: number; output?: unknown }) => void;
+  /** Called after the last reply, before the connection closes. */
+  stop?: () => Promise<void> | void;
+  mailbox?: number;
+}
+
+/** Runs a service until SIGTERM. `start` builds it; calls arrive only after it returned. */
+export async function runService<S extends Service>(
+  service: S,
+  start: (context: Context) => Promise<Running<S>>,
+): Promise<void> {
+  const bootstrap = takeBootstrap();
+  const identity = await register(bootstrap);
+  const { instance, epoch } = identity;
+  const bus = await NatsBus.connect({
+    url: bootstrap.url,
+    name: instance,
+    jwt: () => identity.jwt,
+    seed: identity.seed,
+  });
+  const log = createLog(instance, bus, { epoch });
+  const crash = (error: unknown): never => {
+    log.fatal({ err: error }, "crashed");
+    process.exit(70);
+  };
+  process.on("uncaughtException", crash);
+  process.on("unhandledRejection", crash);
+  const event = (topic: string, body: unknown) => {
+    if (bus.connected) bus.publish(subjects.event(instance, topic), encode(body));
+  };
+  const recorder = new Recorder((transition) => event("transition", transition));
+  const client = new Client(bus);
+  const startedAt = performance.now();
+  const handlers: Record<string, (input: any, request: Request) => unknown> = {};
+  let running: Running<S> | undefined;
+  const server = new Server(bus, {
+    owner: service,
+    instance,
+    epoch,
+    handlers,
+    crash,
+    authorize: (caller, name, input) => running?.authorize?.(caller, name, input) ?? { principal: caller },
+    observe: (request, outcome) => running?.observe?.(request, outcome),
+    ...(service === "model" || service === "scheduler" ? { mailbox: 2048, mailboxPerCaller: 1024 } : {}),
+  });
+  running = await start({
+    bus,
+    client,
+    server,
+    recorder,
+    log,
+    instance,
+    epoch,
+    identity,
+    url: bootstrap.url,
+    event,
+    crash,
+  });
+  Object.assign(handlers, running.handlers, {
+    stat: () => ({
+      instance,
+      epoch,
+      state: running?.state?.() ?? "ready",
+      uptimeMs: performance.now() - startedAt,
+      inflight: server.inflight,
+      figures: { served: server.served, rssBytes: process.memoryUsage.rss(), ...running?.figures?.() },
+    }),
+    inspect: ({ actor }: { actor?: string }) => {
+      const actors = recorder.show(actor);
+      if (actors.length === 0 && actor !== undefined)
+        throw new SomaError("ENOENT", `${instance} has no actor "${actor}"`);
+      return { actors };
+    },
+    watch: () => ({ untilMs: recorder.watch() }),
+  });
+  server.start();
+  const stopBeating = beat(bus, server, service, instance, epoch);
+  await client.call("kernel.ready", { epoch });
+  log.info("ready");
+
+  const stop = async () => {
+    log.info("stopping");
+    stopBeating();
+    await server.drain(LIMITS.shutdown - 1_000);
+    await running?.stop?.();
+    await bus.close();
+    process.exit(0);
+  };
+  process.once("SIGTERM", () => void stop().catch(crash));
+  // Ctrl-C reaches the whole group; the launcher stops us in order.
+  process.on("SIGINT", () => {});
+  bus.on((busEvent) => {
+    // A revoked key means that a successor has our name: stop at once, write nothing more.
+    if (busEvent.type === "closed") process.exit(75);
+  });
+}
+
+/** The lease. Sent from the same event loop turn that takes requests, so a blocked mailbox does not beat. */
+function beat(bus: NatsBus, server: Server, service: string, instance: string, epoch: number): () => void {
+  const delay = monitorEventLoopDelay({ resolution: 20 });
+  delay.enable();
+  const send = () => {
+    if (!bus.connected) return;
+    const oldest = server.running().reduce((ms, request) => Math.max(ms, performance.now() - request.startedAt), 0);
+    bus.publish(
+      subjects.heartbeat(service, instance, epoch),
+      encode({
+        pid: process.pid,
+        inflight: server.inflight,
+        served: server.served,
+        oldestMs: oldest,
+        lagMs: delay.max / 1e6,
+        rssBytes: process.memoryUsage.rss(),
+        cpuMs: process.cpuUsage().user / 1000 + process.cpuUsage().system / 1000,
+      }),
+    );
+    delay.reset();
+  };
+  send();
+  const timer = setInterval(send, LIMITS.heartbeat);
+  return () => clearInterval(timer);
+}
