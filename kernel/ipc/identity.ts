@@ -23,6 +23,8 @@ export interface Identity {
   seed: Uint8Array;
   /** Public key that signs grants. */
   grantKey?: string;
+  /** What only this service gets from the kernel, such as auth's signing keys. */
+  secrets: Record<string, string>;
 }
 
 /** Takes the bootstrap out of the environment, so that no child inherits it. */
@@ -43,7 +45,7 @@ export async function register(bootstrap: Bootstrap, host?: string): Promise<Ide
     seed: new TextEncoder().encode(bootstrap.seed),
   });
   try {
-    const { instance, epoch, jwt, grantKey } = await new Client(bus).call(
+    const { instance, epoch, jwt, grantKey, secrets } = await new Client(bus).call(
       "kernel.register",
       {
         service: bootstrap.service,
@@ -54,7 +56,14 @@ export async function register(bootstrap: Bootstrap, host?: string): Promise<Ide
       },
       { ttl: 10_000 },
     );
-    return { instance, epoch, jwt, seed: key.getSeed(), ...(grantKey === undefined ? {} : { grantKey }) };
+    return {
+      instance,
+      epoch,
+      jwt,
+      seed: key.getSeed(),
+      secrets: secrets ?? {},
+      ...(grantKey === undefined ? {} : { grantKey }),
+    };
   } finally {
     await bus.close();
   }

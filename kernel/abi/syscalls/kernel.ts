@@ -32,7 +32,13 @@ export const kernel = table({
     idempotent: false,
     ttl: 5_000,
     input: z.object({ service: name, publicKey: z.string(), pid: count, abi: count, host: z.string().optional() }),
-    output: z.object({ instance: z.string(), epoch: count, jwt: z.string(), grantKey: z.string().optional() }),
+    output: z.object({
+      instance: z.string(),
+      epoch: count,
+      jwt: z.string(),
+      grantKey: z.string().optional(),
+      secrets: z.record(z.string(), z.string()).optional(),
+    }),
   },
   ready: {
     kind: "call",
