@@ -28,7 +28,7 @@ export interface BpeOptions {
 export interface TokenizerJson {
   version: "1.0";
   added_tokens: { id: number; content: string; special: boolean; [flag: string]: unknown }[];
-  model: { type: "BPE"; vocab: Record<string, number>; merges: [string, string][]; [option: string]: unknown };
+  model: { type: "BPE"; vocab: Record<string, number>; merges: string[]; [option: string]: unknown };
   [part: string]: unknown;
 }
 
@@ -40,14 +40,15 @@ export function trainBpe(texts: Iterable<string>, { vocabSize, specials }: BpeOp
   const words = countWords(texts, specials.length);
   const bytes: Uint8Array[] = Array.from(CHAR_OF_BYTE, (_, byte) => Uint8Array.of(byte));
   const token = (id: number) => Array.from(bytes[id - specials.length]!, (byte) => CHAR_OF_BYTE[byte]).join("");
-  const merges: [string, string][] = [];
+  const merges: string[] = [];
   const pairs = new PairCounts(words, (a, b) =>
     mayJoin(Buffer.concat([bytes[a - specials.length]!, bytes[b - specials.length]!])),
   );
   while (specials.length + bytes.length < vocabSize) {
     const best = pairs.best();
     if (!best) break;
-    merges.push([token(best[0]), token(best[1])]);
+    // "a b", not ["a", "b"]: readers older than 2024 know only this, and the alphabet has no space.
+    merges.push(`${token(best[0])} ${token(best[1])}`);
     bytes.push(Buffer.concat([bytes[best[0] - specials.length]!, bytes[best[1] - specials.length]!]));
     pairs.merge(best, specials.length + bytes.length - 1);
   }
@@ -153,7 +154,7 @@ class PairCounts {
 
 function tokenizerJson(
   vocab: Record<string, number>,
-  merges: [string, string][],
+  merges: string[],
   specials: readonly string[],
 ): TokenizerJson {
   const plain = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
