@@ -1,0 +1,67 @@
+// Owns the broker's configuration file: operator mode, the account resolver, JetStream and the limits that keep one client from hurting others.
+
+const KB = 1024;
+const MB = 1024 * KB;
+const GB = 1024 * MB;
+
+/** Bytes that JetStream may use; every stream's maximum is reserved from it, so it exceeds the sum of abi/storage.ts. */
+export const STORAGE = { disk: 32 * GB, memory: 256 * MB } as const;
+
+/** Size of one log file, and how many are kept with the current one. Every refused publish is a line. */
+export const LOG = { bytes: 4 * MB, files: 4 } as const;
+
+/** What the configuration takes from the root of trust (keys/authority.ts). */
+export interface Trust {
+  operatorJwt: string;
+  systemAccount: string;
+  systemAccountJwt: string;
+  account: string;
+  accountJwt(): string;
+}
+
+export interface ConfigOptions {
+  /** Interface to listen on: loopback, or 0.0.0.0 in a container. */
+  host: string;
+  /** -1: any free one. */
+  port: number;
+  /** Directory of JetStream and of the account JWTs. */
+  store: string;
+  logFile: string;
+  /** Bytes of one log file, and how many there are at most. */
+  log?: { bytes: number; files: number };
+}
+
+/** A string of the configuration language; its escapes are JSON's as far as paths need them. */
+const quoted = (text: string) => JSON.stringify(text);
+
+/** The text of the configuration. Holds no secret: JWTs are public. */
+export function brokerConfig(trust: Trust, { host, port, store, logFile, log = LOG }: ConfigOptions): string {
+  return `listen: ${quoted(`${host}:${port}`)}
+server_name: soma
+log_file: ${quoted(logFile)}
+log_size_limit: ${log.bytes}
+log_max_num: ${log.files}
+
+# A reader that stops reading stalls its publisher for as long as write_deadline.
+write_deadline: "200ms"
+max_pending: ${8 * MB}
+max_payload: ${MB}
+# A client's JWT comes in one line: a user with a hundred permissions needs more than the default of 4 KB.
+max_control_line: ${64 * KB}
+# A hung client is cut off after 3 s.
+ping_interval: "1s"
+ping_max: 2
+
+# Power loss costs what was written within sync_interval; killing the broker costs nothing.
+jetstream { store_dir: ${quoted(store)}, max_file: ${STORAGE.disk}, max_mem: ${STORAGE.memory}, sync_interval: "10s" }
+
+operator: ${trust.operatorJwt}
+system_account: ${trust.systemAccount}
+# The full resolver takes new account JWTs while it runs: revocations need no reload.
+resolver: { type: full, dir: ${quoted(`${store}/jwt`)}, allow_delete: false, interval: "2m" }
+resolver_preload: {
+  ${trust.systemAccount}: ${trust.systemAccountJwt}
+  ${trust.account}: ${trust.accountJwt()}
+}
+`;
+}

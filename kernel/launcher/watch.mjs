@@ -1,0 +1,9 @@
+// Owns the end of a forked child whose launcher is gone: loaded into it where the system offers no pdeathsig.
+import { Worker } from "node:worker_threads";
+
+// Its own thread, so that a child busy in its main thread dies too. fd 4 is TETHER_FD of tether.ts.
+const watch = `
+  const pipe = new (require("node:net").Socket)({ fd: 4 });
+  pipe.on("close", () => process.kill(process.pid, "SIGKILL")).on("error", () => {}).resume();
+`;
+new Worker(watch, { eval: true, execArgv: [], stdout: false, stderr: false }).unref();
