@@ -1,4 +1,6 @@
 // What the broker makes of a scoped signing key's template: recorded on 2.10.27, on which `auth` builds.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import type { NatsConnection } from "nats";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -109,13 +111,14 @@ test("a user of the role cannot bring rights of its own", () =>
   }));
 
 test("the template's limits hold for its users", () =>
-  withRole(async ({ trust, connect }, signer) => {
+  withRole(async ({ trust, home, connect }, signer) => {
     const ada = await connect(roleUser(trust.account, signer, "ada", []));
     const refused = (async () => {
       for await (const { type, data } of ada.status()) if (type === "error") return String(data);
     })();
     for (let i = 0; i < 12; i++) ada.subscribe(`_INBOX.ada.${i}`);
-    console.log(await refused);
+    assert.is(await refused, "NATS_PROTOCOL_ERR");
+    assert.match(readFileSync(join(home.log, "broker.log"), "utf8"), "maximum subscriptions exceeded");
   }));
 
 test("a changed template drops the role's connections, which come back with the new rights; others stay", () =>
