@@ -1,16 +1,12 @@
 // Owns the last step before training: items of the corpus as ids, in their splits, with their weights.
+import type { TokenExample } from "../text/dataset.ts";
 import type { Example } from "../text/records.ts";
 import { exampleIds } from "../text/templates.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
 import type { Recipe } from "./recipe.ts";
 import { SPLITS, type Split, splitOf } from "./split.ts";
 
-export interface TrainExample {
-  ids: number[];
-  /** The first ids, which are given and not learned. */
-  promptLength: number;
-  /** How often it is drawn, relative to the others of its split. */
-  weight: number;
+export interface TrainExample extends TokenExample {
   item: Example;
 }
 
@@ -32,7 +28,7 @@ export function builtinExamples(recipe: Recipe, tokenizer: Tokenizer, corpus: re
     const weight = recipe.sampling[item.origin];
     if (weight === undefined) throw new Error(`recipe.json gives no sampling weight for origin "${item.origin}"`);
     if (example.ids.length > recipe.config.max_position_embeddings) tooLong.push(item);
-    else splits[splitOf(item)].push({ ...example, weight, item });
+    else splits[splitOf(item)].push({ ids: example.ids, prompt: example.promptLength, weight, item });
   }
   return { splits, tooLong };
 }

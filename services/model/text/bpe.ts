@@ -152,11 +152,7 @@ class PairCounts {
   }
 }
 
-function tokenizerJson(
-  vocab: Record<string, number>,
-  merges: string[],
-  specials: readonly string[],
-): TokenizerJson {
+function tokenizerJson(vocab: Record<string, number>, merges: string[], specials: readonly string[]): TokenizerJson {
   const plain = { single_word: false, lstrip: false, rstrip: false, normalized: false, special: true };
   const [bos] = specials;
   const opening = bos === undefined ? [] : [{ SpecialToken: { id: bos, type_id: 0 } }];

@@ -12,10 +12,12 @@ export interface Message {
 /**
  * `prompt` and `target` are lists of segments: the name of a special token, or text in which {field} is filled in.
  * `messages` says the same through the model's chat template, for models that know no task tokens.
+ * `only` names the values of a field that the model was trained for.
  */
-export type TaskTemplate =
-  | { prompt: readonly string[]; target?: readonly string[] }
-  | { messages: readonly Message[]; target?: readonly string[] };
+export type TaskTemplate = ({ prompt: readonly string[] } | { messages: readonly Message[] }) & {
+  target?: readonly string[];
+  only?: Readonly<Record<string, readonly string[]>>;
+};
 
 export interface Templates {
   tasks: Readonly<Record<string, TaskTemplate>>;
@@ -30,13 +32,17 @@ export const DEFAULT_TASKS: Readonly<Record<string, TaskTemplate>> = {
   complete: { prompt: ["{opening}", "{source}"] },
   continue: { prompt: ["{opening}", "{source}"] },
   translate: {
-    messages: [{ role: "user", content: "Translate into {language}. Answer with the translation only.\n\n{source}" }],
+    messages: [
+      { role: "user", content: "Translate from {from} into {to}. Answer with the translation only.\n\n{source}" },
+    ],
   },
   answer: { messages: [{ role: "user", content: "{source}" }] },
 };
 
-/** Fields that a template may name and a request may leave out. */
-const FIELD_DEFAULTS: Readonly<Record<string, string>> = { language: "Chinese" };
+const languageName = (code: string) => new Intl.DisplayNames(["en"], { type: "language" }).of(code) ?? code;
+
+/** Fields that requests give as a code and templates write as a word. */
+const SPELT: Readonly<Record<string, (value: string) => string>> = { from: languageName, to: languageName };
 
 /** The prompt of a task as ids. EINVAL for a task or field that is not there. */
 export function promptIds(
@@ -46,6 +52,11 @@ export function promptIds(
   fields: Readonly<Record<string, string>>,
 ): number[] {
   const template = templateOf(templates, task);
+  for (const [field, values] of Object.entries(template.only ?? {})) {
+    const value = fields[field];
+    if (value === undefined || values.includes(value)) continue;
+    throw new SomaError("EINVAL", `this model's ${task} has ${field} ${values.join(", ")} only, not ${value}`);
+  }
   if ("prompt" in template) return segmentIds(tokenizer, template.prompt, fields);
   const messages = template.messages.map((m) => ({ ...m, content: fill(m.content, fields) }));
   return chatIds(tokenizer, templates, messages);
@@ -108,8 +119,8 @@ function segmentIds(
 
 function fill(text: string, fields: Readonly<Record<string, string>>): string {
   return text.replace(/\{(\w+)\}/g, (_, name: string) => {
-    const value = fields[name] ?? FIELD_DEFAULTS[name];
+    const value = fields[name];
     if (value === undefined) throw new SomaError("EINVAL", `the task needs the field "${name}"`);
-    return value;
+    return SPELT[name]?.(value) ?? value;
   });
 }

@@ -11,7 +11,7 @@ export type BleuTokens = "13a" | "zh";
 export function bleu(tokens: BleuTokens): Metric {
   return {
     counts(hypothesis, reference) {
-      const [ours, theirs] = [TOKENISE[tokens](hypothesis), TOKENISE[tokens](reference)];
+      const [ours, theirs] = [bleuWords(tokens, hypothesis), bleuWords(tokens, reference)];
       const orders = Array.from({ length: ORDER }, (_, i) => [ngrams(ours, i + 1), ngrams(theirs, i + 1)] as const);
       const correct = orders.map(([our, their]) => {
         let common = 0;
@@ -37,6 +37,11 @@ export function bleu(tokens: BleuTokens): Metric {
       return brevity * Math.exp(logs / ORDER);
     },
   };
+}
+
+/** The units whose n-grams BLEU counts. */
+export function bleuWords(tokens: BleuTokens, line: string): string[] {
+  return TOKENISE[tokens](line);
 }
 
 function ngrams(tokens: readonly string[], order: number): Map<string, number> {

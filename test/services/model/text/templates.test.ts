@@ -71,14 +71,20 @@ test("models without a table translate through their chat template, and complete
     tasks: DEFAULT_TASKS,
     chat: "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[reply]",
   };
-  const ids = promptIds(tokenizer, foreign, "translate", { source: "Hi", language: "French" });
-  assert.is(show(ids), "[user]Translate into French. Answer with the translation only.\n\nHi[reply]");
+  const ids = promptIds(tokenizer, foreign, "translate", { source: "Hi", from: "en", to: "fr" });
+  assert.is(show(ids), "[user]Translate from English into French. Answer with the translation only.\n\nHi[reply]");
   assert.is(show(promptIds(tokenizer, foreign, "complete", { source: "Hi" })), "<|bos|>Hi");
 });
 
 test("an example of a model without an end token ends with its target", () => {
   const { ids } = exampleIds(tokenizer, { tasks: DEFAULT_TASKS }, { task: "complete", source: "a", target: "b" });
   assert.is(show(ids), "<|bos|>ab");
+});
+
+test("a language that the model was not trained for is refused", () => {
+  const fields = { source: "Hi", from: "en", to: "fr" };
+  assert.throws(() => promptIds(tokenizer, templates, "translate", fields), says("to zh only, not fr"));
+  assert.ok(promptIds(tokenizer, templates, "translate", { ...fields, to: "zh" }).length > 3);
 });
 
 test("what is missing is named: the task, the field, the chat template", () => {
