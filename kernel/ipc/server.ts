@@ -275,7 +275,8 @@ export class Server {
 
   private send(reply: string, type: string, body: unknown, seq?: number): void {
     const data = encode(body ?? {});
-    if (reply === "") return;
+    // While the broker is away nothing could be delivered; the caller has made its own outcome of that.
+    if (reply === "" || !this.bus.connected) return;
     this.bus.publish(reply, data, {
       [HEADERS.type]: type,
       [HEADERS.epoch]: String(this.options.epoch),
