@@ -1,0 +1,114 @@
+// Writes a model's forward pass as a program for kernels/infer.c: a list of ops over the addresses of a layout. Which ops in
+// which order is what an architecture is; the kernels know nothing of it.
+import { type Layout, type Matrix, padded } from "./layout.ts";
+import type { Shape } from "./shape.ts";
+
+/** Opcodes of kernels/infer.c. */
+const op = {
+  ...{ embed: { f32: 1, int8: 2 }, norm: 3, pack: { f32: 4, int8: 5 }, linear: { f32: 6, int8: 7 } },
+  ...{ place: 8, attend: 9, swiglu: 10, logSumExp: 11 },
+} as const;
+
+const opWords = 16;
+
+/** Addresses of the three programs. */
+export interface Programs {
+  /** All layers, from ids to the last hidden states (x). */
+  body: number;
+  /** Logits of the selected rows, from x. */
+  head: number;
+  /** Their log-sum-exps. */
+  logSums: number;
+  /** The final norm alone, of the selected rows, to `normed`. */
+  hidden: number;
+}
+
+/** Writes the programs into `memory` at `layout.program`. */
+export function writePrograms(shape: Shape, layout: Layout, memory: WebAssembly.Memory): Programs {
+  const { dtype } = layout;
+  const words = new Uint32Array(memory.buffer);
+  const bits = new Uint32Array(1);
+  const float = (value: number): number => {
+    new Float32Array(bits.buffer)[0] = value;
+    return bits[0]!;
+  };
+  let next = layout.program / 4;
+  const end = () => {
+    words[next] = 0;
+    next += opWords;
+  };
+  /** `sync` 0: the next op reads nothing that another thread writes in this one. */
+  const emit = (code: number, sync: 0 | 1, ...args: number[]) => {
+    words.set([code, sync, ...args], next);
+    next += opWords;
+  };
+  const { width, heads, kvHeads, headWidth, ffn, vocab } = shape;
+  const { x, normed, packed, packedScales, q, k, v, attended, gate, up, logits } = layout;
+  const epsilon = float(shape.epsilon);
+
+  const norm = (gain: number, selected: 0 | 1) => emit(op.norm, 0, x, gain, normed, width, epsilon, selected);
+  const pack = (from: number, columns: number, selected: 0 | 1) =>
+    emit(op.pack[dtype], 1, from, padded(columns), packed, packedScales, columns, selected);
+  const linear = (
+    matrix: Matrix,
+    bias: number,
+    to: number,
+    sync: 0 | 1,
+    accumulate: 0 | 1 = 0,
+    selected: 0 | 1 = 0,
+  ) => {
+    const { at, scales, rows, columns } = matrix;
+    emit(
+      op.linear[dtype],
+      sync,
+      packed,
+      packedScales,
+      at,
+      scales,
+      bias,
+      to,
+      padded(rows),
+      rows,
+      columns,
+      accumulate,
+      selected,
+    );
+  };
+
+  const body = next * 4;
+  emit(op.embed[dtype], 1, x, layout.embedding.at, layout.embedding.scales, width);
+  layout.layers.forEach((layer, index) => {
+    norm(layer.attentionNorm, 0);
+    pack(normed, width, 0);
+    linear(layer.q, layer.bias.q, q, 0);
+    linear(layer.k, layer.bias.k, k, 0);
+    linear(layer.v, layer.bias.v, v, 1);
+    const blocks = [layout.kv, index, shape.layers] as const;
+    const rotation = [layout.cosines, layout.sines, layer.qNorm, layer.kNorm, epsilon] as const;
+    emit(op.place, 1, q, k, v, heads, kvHeads, headWidth, ...rotation, ...blocks);
+    const scores = [layout.scores, layout.scoreLine, shape.visible] as const;
+    emit(op.attend, 1, q, attended, heads, kvHeads, headWidth, float(1 / Math.sqrt(headWidth)), ...blocks, ...scores);
+    pack(attended, heads * headWidth, 0);
+    linear(layer.o, layer.bias.o, x, 1, 1);
+    norm(layer.mlpNorm, 0);
+    pack(normed, width, 0);
+    linear(layer.gate, layer.bias.gate, gate, 0);
+    linear(layer.up, layer.bias.up, up, 0);
+    emit(op.swiglu, 1, gate, up, padded(ffn), ffn);
+    pack(gate, ffn, 0);
+    linear(layer.down, layer.bias.down, x, 1, 1);
+  });
+  end();
+  const head = next * 4;
+  norm(layout.finalNorm, 1);
+  pack(normed, width, 1);
+  linear(layout.head, 0, logits, 1, 0, 1);
+  end();
+  const logSums = next * 4;
+  emit(op.logSumExp, 1, logits, padded(vocab), vocab, layout.logSums);
+  end();
+  const hidden = next * 4;
+  norm(layout.finalNorm, 1);
+  end();
+  return { body, head, logSums, hidden };
+}

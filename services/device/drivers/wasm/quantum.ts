@@ -1,0 +1,150 @@
+// Runs one quantum on thread 0: steps of the forward pass with sampling between them, until time, steps or sequences end.
+
+import { best, sample } from "../../sampler.ts";
+import type { Quantum, QuantumReport, Token } from "../driver.ts";
+import { type Chunk, compose } from "./compose.ts";
+import { control, type Layout, maxLogitRows, maxRows, padded } from "./layout.ts";
+import type { Programs } from "./program.ts";
+import { Sequence } from "./sequence.ts";
+import type { Shape } from "./shape.ts";
+
+export interface Machine {
+  shape: Shape;
+  layout: Layout;
+  programs: Programs;
+  memory: WebAssembly.Memory;
+  /** Runs a program on all threads and returns when it is done. */
+  lead(program: number): void;
+}
+
+/** A row that wants logits: for sampling, for the probability of a given id, or both. */
+interface Wanted {
+  row: number;
+  sequence: Sequence;
+  scored: number | undefined;
+  samples: boolean;
+}
+
+/**
+ * Runs `quantum` (valid: engine.ts checks it). `flags` word 0 cancels it, word 1 + i its sequence i, between two steps.
+ * `onTokens` is called once a step that sampled something.
+ */
+export function runQuantum(
+  machine: Machine,
+  quantum: Quantum,
+  flags: Int32Array,
+  onTokens: (tokens: Token[]) => void,
+): QuantumReport {
+  const start = performance.now();
+  const sequences = writeTables(machine, quantum);
+  let steps = 0;
+  let computedTokens = 0;
+  let cancelled = false;
+  while (steps < quantum.maxSteps && (steps === 0 || performance.now() - start < quantum.maxMs)) {
+    if ((cancelled = Atomics.load(flags, 0) !== 0)) break;
+    sequences.forEach((sequence, i) => {
+      sequence.gone ||= Atomics.load(flags, 1 + i) !== 0;
+    });
+    const chunks = compose(sequences, Math.min(quantum.tokenBudget, maxRows), steps);
+    if (chunks.length === 0) break;
+    const tokens = step(machine, sequences, chunks);
+    if (tokens.length) onTokens(tokens);
+    for (const { count } of chunks) computedTokens += count;
+    steps++;
+  }
+  const seqs = sequences.map((sequence) => sequence.report());
+  return { id: quantum.id, seqs, computedTokens, steps, ms: performance.now() - start, cancelled };
+}
+
+function writeTables({ layout, memory, shape }: Machine, quantum: Quantum): Sequence[] {
+  const words = new Uint32Array(memory.buffer);
+  let table = layout.blockTables;
+  return quantum.seqs.map((spec) => {
+    words.set(spec.blocks, table / 4);
+    const sequence = new Sequence(spec, table, layout.context, shape.width);
+    table += 4 * spec.blocks.length;
+    return sequence;
+  });
+}
+
+function step(machine: Machine, sequences: Sequence[], chunks: Chunk[]): Token[] {
+  const { layout, memory, programs } = machine;
+  const words = new Uint32Array(memory.buffer);
+  const wanted: Wanted[] = [];
+  const pooled: { row: number; sequence: Sequence }[] = [];
+  let row = 0;
+  for (const { of, count } of chunks) {
+    const sequence = sequences[of]!;
+    for (let i = 0; i < count; i++, row++) {
+      words[layout.ids / 4 + row] = sequence.next(i);
+      words[layout.positions / 4 + row] = sequence.pos + i;
+      words[layout.tables / 4 + row] = sequence.table;
+      const scored = sequence.scored(i);
+      const samples = i === count - 1 && sequence.samplesAfter(count);
+      if (samples || scored !== undefined) wanted.push({ row, sequence, scored, samples });
+      if (sequence.spec.embed) pooled.push({ row, sequence });
+    }
+  }
+  words[control.rows] = row;
+  machine.lead(programs.body);
+  for (const { of, count } of chunks) sequences[of]!.advance(count);
+  if (pooled.length) pool(machine, pooled);
+  const tokens: Token[] = [];
+  for (let i = 0; i < wanted.length; i += maxLogitRows)
+    tokens.push(...judge(machine, wanted.slice(i, i + maxLogitRows)));
+  return tokens;
+}
+
+function select({ layout, memory }: Machine, rows: readonly { row: number }[]): void {
+  const words = new Uint32Array(memory.buffer);
+  words[control.selected] = rows.length;
+  words.set(
+    rows.map(({ row }) => row),
+    layout.selection / 4,
+  );
+}
+
+// Adds the final hidden states to their sequences' sums.
+function pool(machine: Machine, rows: { row: number; sequence: Sequence }[]): void {
+  const { layout, shape, memory, programs } = machine;
+  select(machine, rows);
+  machine.lead(programs.hidden);
+  const line = padded(shape.width);
+  const normed = new Float32Array(memory.buffer, layout.normed, rows.length * line);
+  rows.forEach(({ sequence: { hidden } }, i) => {
+    for (let d = 0; d < hidden.length; d++) hidden[d]! += normed[i * line + d]!;
+  });
+}
+
+// Computes the logits of at most maxLogitRows rows, and from them probabilities and tokens.
+function judge(machine: Machine, rows: Wanted[]): Token[] {
+  const { layout, shape, memory, programs } = machine;
+  select(machine, rows);
+  machine.lead(programs.head);
+  if (rows.some(({ scored, sequence }) => scored !== undefined || sequence.spec.sample?.logprobs !== undefined))
+    machine.lead(programs.logSums);
+  const logSums = new Float32Array(memory.buffer, layout.logSums, rows.length);
+  return rows.flatMap(({ sequence, scored, samples }, i) => {
+    const logits = new Float32Array(memory.buffer, layout.logits + 4 * i * padded(shape.vocab), shape.vocab);
+    if (scored !== undefined) sequence.logprobs.push(logits[scored]! - logSums[i]!);
+    return samples ? [next(sequence, logits, logSums[i]!)] : [];
+  });
+}
+
+function next(sequence: Sequence, logits: Float32Array, logSum: number): Token {
+  const { seq, sample: settings } = sequence.spec;
+  const pos = sequence.pos;
+  const top = settings!.logprobs === undefined ? undefined : best(logits, undefined, settings!.logprobs);
+  // Sampling changes the logits of the ids that it penalises.
+  const before = top && Float32Array.from(logits);
+  const id = sample(logits, { ...settings!, allowed: sequence.allowed }, sequence.history, pos);
+  sequence.take(id);
+  if (!before) return { seq, pos, id };
+  return {
+    seq,
+    pos,
+    id,
+    logprob: before[id]! - logSum,
+    top: top!.map((t) => ({ id: t, logprob: before[t]! - logSum })),
+  };
+}

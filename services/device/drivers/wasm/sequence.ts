@@ -1,0 +1,89 @@
+// Owns one sequence while its quantum runs: what it has fed and sampled, and when it leaves.
+import { blockTokens, type QuantumSequence, type SequenceReport } from "../driver.ts";
+import type { Pending } from "./compose.ts";
+
+export class Sequence implements Pending {
+  readonly newIds: number[] = [];
+  readonly logprobs: (number | null)[] = [];
+  /** Ids that the repetition penalty counts. */
+  readonly history: Set<number>;
+  readonly allowed: readonly number[] | undefined;
+  /** Sum of the final hidden states, in the order of positions. */
+  readonly hidden: Float64Array;
+  finish: SequenceReport["finish"] = null;
+  /** Left before its end: cancelled. */
+  gone = false;
+  private fed = 0;
+
+  /** `table` is the address of the block table, `context` the positions of the model, `width` of its hidden states. */
+  constructor(
+    readonly spec: QuantumSequence,
+    readonly table: number,
+    private readonly context: number,
+    width: number,
+  ) {
+    this.history = new Set(spec.sample?.history);
+    this.allowed = spec.sample?.allowed;
+    this.hidden = new Float64Array(spec.embed ? width : 0);
+    this.leaveIfFull();
+  }
+
+  /** Tokens in KV, and so the position of the next id. */
+  get pos(): number {
+    return this.spec.pos + this.fed;
+  }
+
+  get waiting(): number {
+    return this.finish || this.gone ? 0 : this.spec.ids.length + this.newIds.length - this.fed;
+  }
+
+  get room(): number {
+    return Math.min(this.spec.blocks.length * blockTokens, this.context) - this.pos;
+  }
+
+  /** The i-th id from here on. */
+  next(i: number): number {
+    const at = this.fed + i;
+    return at < this.spec.ids.length ? this.spec.ids[at]! : this.newIds[at - this.spec.ids.length]!;
+  }
+
+  /** The given id whose probability the i-th next row tells, if this sequence asks for it. */
+  scored(i: number): number | undefined {
+    return this.spec.logprobsOf ? this.spec.ids[this.fed + i + 1] : undefined;
+  }
+
+  /** Whether a token is sampled after `count` more ids. */
+  samplesAfter(count: number): boolean {
+    return this.spec.sample !== null && this.newIds.length < this.spec.maxNew && count === this.waiting;
+  }
+
+  /** `count` ids are in KV now. Call before `take`. */
+  advance(count: number): void {
+    this.fed += count;
+    if (this.waiting === 0 && this.spec.sample && this.newIds.length >= this.spec.maxNew) this.finish = "length";
+    else this.leaveIfFull();
+  }
+
+  /** A token was sampled for position `pos`. */
+  take(id: number): void {
+    this.newIds.push(id);
+    this.history.add(id);
+    this.finish = null;
+    if (this.spec.stopIds.includes(id)) this.finish = "stop";
+    else if (this.newIds.length >= this.spec.maxNew) this.finish = "length";
+    else this.leaveIfFull();
+  }
+
+  report(): SequenceReport {
+    const { spec, pos, newIds, finish, fed } = this;
+    const computed = Math.min(fed, spec.ids.length);
+    const report: SequenceReport = { seq: spec.seq, pos, newIds, finish };
+    if (spec.logprobsOf && fed > 0) report.logprobs = [null, ...this.logprobs].slice(0, computed);
+    if (spec.embed && fed > 0) report.embedding = { mean: Array.from(this.hidden, (sum) => sum / fed), tokens: fed };
+    return report;
+  }
+
+  private leaveIfFull(): void {
+    if (this.waiting > 0 && this.room <= 0) this.finish = this.pos >= this.context ? "length" : "blocks";
+  }
+}
