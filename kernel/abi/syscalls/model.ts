@@ -24,6 +24,8 @@ export const textChunk = z.object({
   ids: z.array(count),
   text: z.string(),
   logprobs: z.array(z.number()).optional(),
+  /** With the first chunk: what a resubmission names so that it goes on exactly. */
+  numerics: z.string().optional(),
 });
 /** The end of every text stream names what made it. */
 export const textEnd = z.object({
