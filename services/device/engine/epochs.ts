@@ -2,7 +2,7 @@
 // w / mean(w) of them on average, rounded so that no example is left out by bad luck for long, in shuffled order.
 import { Random, type RandomState } from "./random.ts";
 
-export interface SamplerState {
+export interface EpochsState {
   /** The generator as it was when the current epoch was drawn. */
   random: RandomState;
   epoch: number;
@@ -10,7 +10,7 @@ export interface SamplerState {
   at: number;
 }
 
-export class Sampler {
+export class Epochs {
   private random: Random;
   private start: RandomState;
   private order: Int32Array;
@@ -20,7 +20,7 @@ export class Sampler {
   /** `weights` are relative, at least one above 0. */
   constructor(
     private readonly weights: Float32Array,
-    from: number | SamplerState,
+    from: number | EpochsState,
   ) {
     this.random = new Random(typeof from === "number" ? from : from.random);
     this.start = this.random.state();
@@ -44,7 +44,7 @@ export class Sampler {
     });
   }
 
-  state(): SamplerState {
+  state(): EpochsState {
     return { random: this.start, epoch: this.epoch, at: this.at };
   }
 

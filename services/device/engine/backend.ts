@@ -1,0 +1,68 @@
+// Owns the choice of what computes: a TensorFlow.js with a backend set, and the operations that suit it.
+import * as tfCore from "@tensorflow/tfjs-core";
+import { loadFused } from "./fused.ts";
+import { registerGradients } from "./gradients.ts";
+import type { Ops, Tf } from "./ops.ts";
+import { plainOps } from "./plain.ts";
+
+export interface Backend {
+  tf: Tf;
+  ops: Ops;
+  name: string;
+  /** Equal ids give equal bits. */
+  numerics: string;
+}
+
+const processEvents = ["uncaughtException", "unhandledRejection"] as const;
+let wasm: Promise<Backend> | undefined;
+
+/** TensorFlow.js on WebAssembly with our kernels in its memory; once per thread. */
+export function wasmBackend(): Promise<Backend> {
+  wasm ??= startWasm();
+  return wasm;
+}
+
+async function startWasm(): Promise<Backend> {
+  await import("@tensorflow/tfjs-backend-wasm");
+  const before = processEvents.map((event) => process.listeners(event as any));
+  if (!(await tfCore.setBackend("wasm"))) throw new Error("TensorFlow.js could not start its wasm backend");
+  await tfCore.ready();
+  // Its start-up code adds listeners that only throw again, and bury the message under 40 KB of its own source.
+  for (const [i, event] of processEvents.entries()) {
+    for (const listener of process.listeners(event as any)) {
+      if (!before[i]!.includes(listener)) process.off(event, listener as any);
+    }
+  }
+  registerGradients(tfCore);
+  registerSegmentSum(tfCore);
+  const { ops, numerics } = loadFused(tfCore);
+  return { tf: tfCore, ops, name: "wasm", numerics: `wasm-${numerics}` };
+}
+
+/** The reference operations on any TensorFlow.js (cpu, wasm, tfjs-node): the caller has set its backend. */
+export function plainBackend(tf: Tf): Backend {
+  registerGradients(tf);
+  const name = tf.getBackend();
+  return { tf, ops: plainOps(tf), name, numerics: `${name}-plain` };
+}
+
+// The gradient of tf.gather, which the wasm backend lacks; only the reference operations need it.
+function registerSegmentSum(tf: Tf): void {
+  if (tf.getKernel("UnsortedSegmentSum", "wasm")) return;
+  tf.registerKernel({
+    kernelName: "UnsortedSegmentSum",
+    backendName: "wasm",
+    kernelFunc({ inputs, backend, attrs }: any) {
+      const { x, segmentIds } = inputs;
+      const tail: number[] = x.shape.slice(segmentIds.shape.length);
+      const width = tail.reduce((a, b) => a * b, 1);
+      const out = backend.makeOutput([attrs.numSegments, ...tail], x.dtype);
+      const [sums, values, ids] = [out, x, segmentIds].map((t) => backend.typedArrayFromHeap(t));
+      sums.fill(0);
+      for (let row = 0; row < ids.length; row++) {
+        for (let i = 0; i < width; i++) sums[ids[row] * width + i] += values[row * width + i];
+      }
+      return out;
+    },
+  });
+}
