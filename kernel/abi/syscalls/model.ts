@@ -152,8 +152,8 @@ export const model = table({
     input: z.object({
       name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/),
       architecture: z.enum(["llama", "mlp"]).default("llama"),
-      /** JSONL of examples (llama), MessagePack {features, targets, shape} (mlp); or "builtin". */
-      data: z.union([blob, z.literal("builtin")]),
+      /** JSONL of examples (llama), MessagePack {features, targets, shape} (mlp); "builtin": the corpus that ships; "random": for an mlp, made from the seed. */
+      data: z.union([blob, z.enum(["builtin", "random"])]),
       config: record.default({}),
       hyper: record.default({}),
       deploy: z.string().optional(),
