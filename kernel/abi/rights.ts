@@ -103,3 +103,20 @@ export function appPermissions(name: string, calls: readonly string[]): Permissi
     sub: [`_INBOX.${name}.>`, "evt.kernel.down.>"],
   };
 }
+
+/**
+ * What every user of the role "app" gets: auth holds that role's signing key and nothing mightier, so that a stolen one
+ * mints apps only. `{{tag(call)}}` stands for each tag of `appTags`.
+ */
+export const APP_ROLE = {
+  permissions: {
+    pub: { allow: ["sys.{{name()}}.{{tag(call)}}"] },
+    sub: { allow: ["_INBOX.{{name()}}.>", "evt.kernel.down.>"] },
+  },
+  subs: 64,
+} as const;
+
+/** The tags of a user JWT that allow an app exactly `appPermissions(name, calls)` under APP_ROLE. */
+export function appTags(calls: readonly string[]): string[] {
+  return appPermissions("app", calls).pub.map((subject) => `call:${subject.slice("sys.app.".length)}`);
+}

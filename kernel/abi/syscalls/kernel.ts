@@ -5,7 +5,7 @@ import { bytes, count, json, name, none, record } from "./common.ts";
 
 export const processRow = z.object({
   id: z.string(),
-  kind: z.enum(["kernel", "broker", "service", "app"]),
+  kind: z.enum(["launcher", "broker", "kernel", "service", "app"]),
   pid: z.number().optional(),
   state: z.string(),
   epoch: count,
