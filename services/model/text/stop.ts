@@ -45,7 +45,7 @@ export class StopStrings {
     const longest = this.stops.reduce((most, stop) => Math.max(most, stop.length - 1), 0);
     for (let length = Math.min(longest, buffer.length); length > 0; length--) {
       const suffix = buffer.slice(buffer.length - length);
-      if (this.stops.some((stop) => stop.length > length && stop.startsWith(suffix))) return length;
+      if (this.stops.some((stop) => stop.startsWith(suffix))) return length;
     }
     return 0;
   }

@@ -55,7 +55,7 @@ export function loadTokenizer(json: unknown): Tokenizer {
     encode: (text) => tokenizer.encodeTemplate(tokenizer.guard(text)),
     encodeTemplate: (text) =>
       text.split(GUARD).flatMap((part) => (part === "" ? [] : library.encode(part, { add_special_tokens: false }).ids)),
-    guard: (text) => text.replaceAll(GUARD, "").replace(specialStart, (first) => first + GUARD),
+    guard: (text) => text.replace(specialStart, (first) => first + GUARD),
     decode(ids, options = {}) {
       const stream = new Detokenizer(tokenizer, options);
       return stream.push(ids) + stream.flush();

@@ -6,7 +6,8 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { builtinCorpus } from "../../../../services/model/builtin/corpus.ts";
-import { trainBpe } from "../../../../services/model/text/bpe.ts";
+import { CHAR_OF_BYTE } from "../../../../services/model/text/alphabet.ts";
+import { PATTERN, trainBpe } from "../../../../services/model/text/bpe.ts";
 import { loadTokenizer } from "../../../../services/model/text/tokenizer.ts";
 import { missing, python } from "./python.ts";
 import { anyText } from "./texts.ts";
@@ -55,6 +56,39 @@ test("a token is whole characters or a part of one", () => {
     const leads = bytes.filter((byte) => (byte & 0xc0) !== 0x80).length;
     assert.ok(whole || (bytes.length < 4 && leads <= 1 && (leads === 0 || bytes[0]! >= 0xc0)), `token ${id}: ${text}`);
   }
+});
+
+test("not even where the end of one character and the start of the next are the commonest pair", () => {
+  // Every other character ends in bytes B8 80, those between begin with byte E4 and differ in the second one.
+  const codes = Array.from({ length: 60 }, (_, i) => (i % 2 ? 0x4e40 + 0x40 * (i >> 1) : 0x5e00 + 0x1000 * (i % 5)));
+  const text = String.fromCodePoint(...codes);
+  const tokens = Object.keys(trainBpe([text, text], { vocabSize: 300, specials: [] }).model.vocab);
+  const [end, start] = [CHAR_OF_BYTE[0x80]!, CHAR_OF_BYTE[0xe4]!];
+  assert.ok(tokens.length > 256);
+  assert.not.ok(tokens.some((token) => token.includes(end + start) && token.length < 6));
+});
+
+test("merges stay inside words, runs of Han, digits, symbols and spaces", () => {
+  const words = [
+    "a",
+    " ",
+    " b",
+    "你好吗",
+    " it",
+    "'s",
+    " ",
+    "4",
+    "2",
+    ",",
+    " e\u0301x",
+    "\n\n",
+    " ",
+    "好",
+    "x",
+    "》",
+    "  ",
+  ];
+  assert.equal(words.join("").match(new RegExp(PATTERN, "gu")), words);
 });
 
 test("every text comes back", () => {

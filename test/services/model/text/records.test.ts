@@ -64,6 +64,14 @@ for (const [line, says] of BROKEN) {
   });
 }
 
+test("a broken last line without a line break has its number too", async () => {
+  let error: unknown;
+  await all(readExamples(['{"text":"ok"}\n{"te', "xt"], "f")).catch((e: unknown) => {
+    error = e;
+  });
+  assert.ok(isSomaError(error, "EINVAL") && error.message.startsWith("f:2: "), String(error));
+});
+
 test("examples before a broken line have been handed on", async () => {
   const seen: string[] = [];
   try {

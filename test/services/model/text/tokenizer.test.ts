@@ -8,7 +8,7 @@ import { trainBpe } from "../../../../services/model/text/bpe.ts";
 import { loadTokenizer } from "../../../../services/model/text/tokenizer.ts";
 import { anyText } from "./texts.ts";
 
-const SPECIALS = ["<|bos|>", "<|end|>", "||", "<|<|"];
+const SPECIALS = ["<|bos|>", "<|end|>", "||", "<|<|", "｜好｜"];
 const json = trainBpe(["今天天气很好 明天天气也很好", "the cat and the dog"], { vocabSize: 320, specials: SPECIALS });
 const tokenizer = loadTokenizer(json);
 const library = new Library(json, { clean_up_tokenization_spaces: false });
@@ -39,6 +39,7 @@ test("a template's special tokens count, those in guarded text do not", () => {
   assert.equal(ids.filter(tokenizer.isSpecial), [0, 1]);
   assert.is(tokenizer.decode(ids, { specials: true }), "<|bos|>a<|end|><|end|>");
   assert.is(tokenizer.decode(ids), "a<|end|>");
+  assert.is(tokenizer.decode([4], { specials: true }), "｜好｜");
 });
 
 test("the guard itself cannot be smuggled in", () => {
