@@ -3,6 +3,9 @@ import { SomaError } from "../abi/errors.ts";
 import type { Principal, ReplyType } from "../abi/headers.ts";
 import { LIMITS } from "../abi/limits.ts";
 
+/** Pieces of an upload that may wait to be read; more and the sender waits. */
+const UPLOADS = 16;
+
 export type Send = (type: ReplyType, body: unknown, seq?: number) => void;
 
 export interface RequestInfo {
@@ -43,6 +46,7 @@ export class Request implements RequestInfo {
   private uploads: unknown[] = [];
   private uploadEnded = false;
   private uploadWake: (() => void) | undefined;
+  private uploadRoom: (() => void)[] = [];
 
   constructor(
     info: RequestInfo,
@@ -104,10 +108,21 @@ export class Request implements RequestInfo {
     return this.uploadNext;
   }
 
+  /** Resolves when fewer than `UPLOADS` pieces wait to be read, or nobody reads them any more. */
+  async room(): Promise<void> {
+    while (this.uploads.length >= UPLOADS && !this.done) {
+      await new Promise<void>((resolve) => this.uploadRoom.push(resolve));
+    }
+  }
+
   /** What the caller uploads, in order. Ends with its last piece; throws when the request is over before. */
   async *received(): AsyncGenerator<unknown> {
     for (;;) {
-      while (this.uploads.length > 0) yield this.uploads.shift();
+      while (this.uploads.length > 0) {
+        const piece = this.uploads.shift();
+        for (const wake of this.uploadRoom.splice(0)) wake();
+        yield piece;
+      }
       if (this.uploadEnded) return;
       if (this.done || this.signal.aborted) throw new SomaError("ECANCELED", "the upload was broken off");
       await new Promise<void>((resolve) => {
@@ -128,6 +143,6 @@ export class Request implements RequestInfo {
   }
 
   private release(): void {
-    for (const wake of this.waiting.splice(0)) wake();
+    for (const wake of [...this.waiting.splice(0), ...this.uploadRoom.splice(0)]) wake();
   }
 }

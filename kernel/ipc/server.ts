@@ -71,6 +71,21 @@ export class Server {
     return [...this.requests.values()];
   }
 
+  /** How many requests of this caller run. */
+  runningOf(caller: string): number {
+    return this.perCaller.get(caller) ?? 0;
+  }
+
+  /** Ends all that runs for a caller whose grant is gone. */
+  evict(caller: string): void {
+    for (const request of this.running()) {
+      if (request.caller !== caller) continue;
+      request.abort.abort();
+      const gone = new SomaError("EPERM", `the grant of "${caller}" was revoked or has expired`, { executed: "maybe" });
+      setImmediate(() => this.refuse(request, gone));
+    }
+  }
+
   request(mid: string): Request | undefined {
     return this.requests.get(mid);
   }
@@ -209,7 +224,10 @@ export class Server {
     const request = this.requests.get(`${caller}/${input.id}`);
     if (call === "chunk") {
       if (request === undefined) throw new SomaError("ENOENT", "the upload's request is over");
-      return send("end", { next: request.take(input.seq!, input.data, input.last ?? false) });
+      const next = request.take(input.seq!, input.data, input.last ?? false);
+      // Answered once there is room, so that an upload is no faster than what takes it in.
+      void request.room().then(() => send("end", { next }));
+      return;
     }
     if (request !== undefined) {
       if (call === "credit") request.credit(input.read!);

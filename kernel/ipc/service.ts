@@ -8,6 +8,7 @@ import type { Service } from "../abi/names.ts";
 import { subjects } from "../abi/subjects.ts";
 import { NatsBus } from "./bus.ts";
 import { Client } from "./client.ts";
+import { GrantTable } from "./grants.ts";
 import { type Identity, register, takeBootstrap } from "./identity.ts";
 import { createLog, type Log } from "./log.ts";
 import { Recorder } from "./recorder.ts";
@@ -23,6 +24,8 @@ export interface Context {
   instance: string;
   epoch: number;
   identity: Identity;
+  /** Who may do what; checks apps at the door by itself. */
+  grants: GrantTable;
   url: string;
   /** Publishes `evt.<instance>.<topic>`. */
   event: (topic: string, body: unknown) => void;
@@ -36,7 +39,7 @@ export interface Running<S extends Service> {
   figures?: () => Record<string, unknown>;
   /** State of the root machine, for `stat`. */
   state?: () => unknown;
-  /** Checks an app's grant at the door. */
+  /** Instead of the grant table. */
   authorize?: (caller: string, name: string, input: unknown) => Principal;
   observe?: (request: Request, outcome: { code: string; ms: number; output?: unknown }) => void;
   /** Called after the last reply, before the connection closes. */
@@ -73,16 +76,19 @@ export async function runService<S extends Service>(
   const startedAt = performance.now();
   const handlers: Record<string, (input: any, request: Request) => unknown> = {};
   let running: Running<S> | undefined;
-  const server = new Server(bus, {
+  const grants = new GrantTable(identity.grantKey, { running: (holder) => server.runningOf(holder) });
+  const server: Server = new Server(bus, {
     owner: service,
     instance,
     epoch,
     handlers,
     crash,
-    authorize: (caller, name, input) => running?.authorize?.(caller, name, input) ?? { principal: caller },
+    authorize: (caller, name, input) => (running?.authorize ?? grants.authorize.bind(grants))(caller, name, input),
     observe: (request, outcome) => running?.observe?.(request, outcome),
     ...(service === "model" || service === "scheduler" ? { mailbox: 2048, mailboxPerCaller: 1024 } : {}),
   });
+  grants.onRevoke((holder) => server.evict(holder));
+  if (identity.grantKey !== undefined) await grants.follow(bus);
   running = await start({
     bus,
     client,
@@ -92,6 +98,7 @@ export async function runService<S extends Service>(
     instance,
     epoch,
     identity,
+    grants,
     url: bootstrap.url,
     event,
     crash,

@@ -19,6 +19,8 @@ export const callName = z.string().regex(/^[a-z]+\.[a-zA-Z]+$/, "use service.cal
 export const grant = z.object({
   id: z.string(),
   parent: z.string().nullable(),
+  /** Whose data and whose share of the machine: the app's name; a derived grant keeps its parent's. */
+  app: z.string(),
   holder: z.string(),
   publicKey: z.string(),
   calls: z.array(callName),

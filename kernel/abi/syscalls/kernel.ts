@@ -160,6 +160,15 @@ export const kernel = table({
       platform: z.string(),
     }),
   },
+  revokeKeys: {
+    kind: "call",
+    what: "have the broker refuse these keys from now on and drop their connections; for auth alone",
+    right: "service",
+    idempotent: true,
+    ttl: 5_000,
+    input: z.object({ publicKeys: z.array(z.string()).min(1).max(1024) }),
+    output: none,
+  },
   shutdown: {
     kind: "call",
     what: "stop the system in order",
