@@ -1,5 +1,5 @@
 // Owns the last step before training: items of the corpus as ids, in their splits, with their weights.
-import type { TokenExample } from "../text/dataset.ts";
+import type { TokenExample } from "../dataset.ts";
 import type { Example } from "../text/records.ts";
 import { exampleIds } from "../text/templates.ts";
 import type { Tokenizer } from "../text/tokenizer.ts";
@@ -28,7 +28,7 @@ export function builtinExamples(recipe: Recipe, tokenizer: Tokenizer, corpus: re
     const weight = recipe.sampling[item.origin];
     if (weight === undefined) throw new Error(`recipe.json gives no sampling weight for origin "${item.origin}"`);
     if (example.ids.length > recipe.config.max_position_embeddings) tooLong.push(item);
-    else splits[splitOf(item)].push({ ids: example.ids, prompt: example.promptLength, weight, item });
+    else splits[splitOf(item)].push({ ...example, weight, item });
   }
   return { splits, tooLong };
 }

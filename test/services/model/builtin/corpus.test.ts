@@ -77,10 +77,10 @@ test("every item is an example of its split or reported as too long", () => {
   const placed = SPLITS.flatMap((split) => examples.splits[split].map((example) => ({ split, ...example })));
   assert.is(placed.length + examples.tooLong.length, corpus.length);
   assert.ok(examples.tooLong.length < 20 && examples.tooLong.every((item) => item.origin === "monaco"));
-  for (const { split, item, ids, prompt, weight } of placed) {
+  for (const { split, item, ids, promptLength, weight } of placed) {
     assert.is(splitOf(item), split);
     assert.ok(ids.length <= recipe.config.max_position_embeddings);
-    assert.is(tokenizer.decode(ids.slice(prompt)), item.target);
+    assert.is(tokenizer.decode(ids.slice(promptLength)), item.target);
     assert.is(ids.at(-1), tokenizer.idOf("<|end|>"));
     assert.is(weight, recipe.sampling[item.origin]);
   }
