@@ -5,6 +5,8 @@ import { isDeepStrictEqual } from "node:util";
 import { SomaError } from "../abi/errors.ts";
 import { NAME } from "../abi/limits.ts";
 import { checkAppName, roleOf } from "../abi/names.ts";
+import { type Credential, decode, mint } from "../ipc/jwt.ts";
+import { createKey, type KeyPair, publicKeyKind } from "../ipc/nkey.ts";
 import { readText, replaceText } from "../launcher/file.ts";
 import {
   accountLimits,
@@ -16,9 +18,7 @@ import {
   type UserLimits,
   userClaims,
 } from "./claims.ts";
-import { type Credential, decode, mint } from "./jwt.ts";
 import { keptKey } from "./kept.ts";
-import { createKey, type KeyPair, publicKeyKind } from "./nkey.ts";
 
 export interface UserSpec extends UserLimits {
   /** The caller token of all the user's subjects. */

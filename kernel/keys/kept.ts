@@ -1,8 +1,8 @@
 // Owns the seeds below $SOMA_HOME/keys.
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
+import { createKey, type KeyKind, type KeyPair, keyFromSeed } from "../ipc/nkey.ts";
 import { readText, replaceText } from "../launcher/file.ts";
-import { createKey, type KeyKind, type KeyPair, keyFromSeed } from "./nkey.ts";
 
 /** The key kept under `name`, made and written at first use. Throws when the file holds a key of another kind. */
 export function keptKey(directory: string, name: string, kind: KeyKind): KeyPair {

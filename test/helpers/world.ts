@@ -9,10 +9,10 @@ import { provision } from "../../kernel/broker/provision.ts";
 import { startBroker } from "../../kernel/broker/server.ts";
 import { NatsBus } from "../../kernel/ipc/bus.ts";
 import { Client } from "../../kernel/ipc/client.ts";
+import { createKey } from "../../kernel/ipc/nkey.ts";
 import { type Handlers, Server, type ServerOptions } from "../../kernel/ipc/server.ts";
 import { createStores } from "../../kernel/ipc/store.ts";
 import { Authority } from "../../kernel/keys/authority.ts";
-import { createKey } from "../../kernel/keys/nkey.ts";
 import { cachesOf, homeAt } from "../../kernel/launcher/home.ts";
 
 export type World = Awaited<ReturnType<typeof startWorld>>;

@@ -6,8 +6,8 @@ import { type ConnectionOptions, connect, type NatsConnection } from "nats";
 import { STORAGE } from "../../../kernel/broker/config.ts";
 import { provision } from "../../../kernel/broker/provision.ts";
 import { type Broker, startBroker } from "../../../kernel/broker/server.ts";
+import { authenticator, type Credential } from "../../../kernel/ipc/jwt.ts";
 import { Authority } from "../../../kernel/keys/authority.ts";
-import { authenticator, type Credential } from "../../../kernel/keys/jwt.ts";
 import { cachesOf, type Home, homeAt, openHome } from "../../../kernel/launcher/home.ts";
 
 let found: Promise<string> | undefined;

@@ -5,9 +5,9 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { isSomaError } from "../../../kernel/abi/errors.ts";
 import { startBroker } from "../../../kernel/broker/server.ts";
+import { type Credential, decode } from "../../../kernel/ipc/jwt.ts";
+import { createKey } from "../../../kernel/ipc/nkey.ts";
 import { Authority, type Request } from "../../../kernel/keys/authority.ts";
-import { type Credential, decode } from "../../../kernel/keys/jwt.ts";
-import { createKey } from "../../../kernel/keys/nkey.ts";
 import { natsServer, withBroker, withDirectory } from "../broker/harness.ts";
 
 const storage = { disk: 1024 ** 3, memory: 1024 ** 2 };

@@ -4,9 +4,9 @@ import { join } from "node:path";
 import type { NatsConnection } from "nats";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { type Credential, mint } from "../../../kernel/ipc/jwt.ts";
+import { createKey, type KeyPair } from "../../../kernel/ipc/nkey.ts";
 import type { RoleTemplate } from "../../../kernel/keys/claims.ts";
-import { type Credential, mint } from "../../../kernel/keys/jwt.ts";
-import { createKey, type KeyPair } from "../../../kernel/keys/nkey.ts";
 import { type Bench, withBroker } from "../broker/harness.ts";
 
 const TEMPLATE: RoleTemplate = {

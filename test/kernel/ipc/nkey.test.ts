@@ -2,7 +2,7 @@ import fc from "fast-check";
 import nkeys from "nkeys.js";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { createKey, keyFromSeed, publicKeyKind, verifySignature } from "../../../kernel/keys/nkey.ts";
+import { createKey, keyFromSeed, publicKeyKind, verifySignature } from "../../../kernel/ipc/nkey.ts";
 
 const KINDS = ["operator", "account", "user"] as const;
 const REFERENCE = { operator: nkeys.createOperator, account: nkeys.createAccount, user: nkeys.createUser };

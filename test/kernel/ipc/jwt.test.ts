@@ -1,8 +1,8 @@
 import { credsAuthenticator } from "nats";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { decode, formatCreds, mint, parseCreds } from "../../../kernel/keys/jwt.ts";
-import { createKey } from "../../../kernel/keys/nkey.ts";
+import { decode, formatCreds, mint, parseCreds } from "../../../kernel/ipc/jwt.ts";
+import { createKey } from "../../../kernel/ipc/nkey.ts";
 
 const account = createKey("account");
 const key = createKey("user");
