@@ -1,13 +1,13 @@
 // Owns the life of every service process: register, connect, serve, beat, drain, exit. A crash is an exit code, and supervision restarts it.
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { encode } from "../abi/codec.ts";
-import { SomaError } from "../abi/errors.ts";
 import type { Principal } from "../abi/headers.ts";
 import { LIMITS } from "../abi/limits.ts";
 import type { Service } from "../abi/names.ts";
 import { subjects } from "../abi/subjects.ts";
 import { NatsBus } from "./bus.ts";
 import { Client } from "./client.ts";
+import { commonHandlers } from "./common.ts";
 import { GrantTable } from "./grants.ts";
 import { type Identity, register, takeBootstrap } from "./identity.ts";
 import { createLog, type Log } from "./log.ts";
@@ -73,7 +73,6 @@ export async function runService<S extends Service>(
   };
   const recorder = new Recorder((transition) => event("transition", transition));
   const client = new Client(bus);
-  const startedAt = performance.now();
   const handlers: Record<string, (input: any, request: Request) => unknown> = {};
   let running: Running<S> | undefined;
   const grants = new GrantTable(identity.grantKey, { running: (holder) => server.runningOf(holder) });
@@ -103,23 +102,18 @@ export async function runService<S extends Service>(
     event,
     crash,
   });
-  Object.assign(handlers, running.handlers, {
-    stat: () => ({
+  Object.assign(
+    handlers,
+    running.handlers,
+    commonHandlers({
       instance,
       epoch,
-      state: running?.state?.() ?? "ready",
-      uptimeMs: performance.now() - startedAt,
-      inflight: server.inflight,
-      figures: { served: server.served, rssBytes: process.memoryUsage.rss(), ...running?.figures?.() },
+      server: () => server,
+      recorder,
+      state: () => running?.state?.() ?? "ready",
+      figures: () => running?.figures?.() ?? {},
     }),
-    inspect: ({ actor }: { actor?: string }) => {
-      const actors = recorder.show(actor);
-      if (actors.length === 0 && actor !== undefined)
-        throw new SomaError("ENOENT", `${instance} has no actor "${actor}"`);
-      return { actors };
-    },
-    watch: () => ({ untilMs: recorder.watch() }),
-  });
+  );
   server.start();
   const stopBeating = beat(bus, server, service, instance, epoch);
   await client.call("kernel.ready", { epoch });
