@@ -29,10 +29,15 @@ export const quantumSequence = z.object({
     .object({
       /** Prompt and what was generated before: all that must be in KV. */
       ids: z.array(count),
+      /** How many of `ids` were generated before, perhaps on another device: positions of new tokens go on from there. */
+      generated: count.default(0),
       mode,
       sample: sampling,
       stopIds: z.array(count),
+      /** New tokens in all, those of `generated` included. */
       maxNew: count,
+      /** `score`: the first id whose log-probability is asked for; those before it are reported as 0. */
+      from: count.default(1),
       /** Where tokens go as they come: an inbox of the model instance that asked. */
       to: z.string(),
       principal: z.string(),
@@ -45,10 +50,14 @@ export const quantumSequence = z.object({
 
 export const sequenceReport = z.object({
   seq: z.string(),
+  /** Rows of the forward pass. */
   computed: count,
+  /** Tokens that a shared prefix saved. */
+  cached: count.default(0),
   newIds: z.array(count),
   finish: z.enum(["stop", "length", "blocks", "error"]).nullable(),
   message: z.string().optional(),
+  /** `score`, at its end: one for each of its ids, 0 before `from`. */
   logprobs: z.array(z.number()).optional(),
   vector: z.array(z.number()).optional(),
 });
@@ -153,7 +162,8 @@ export const device = table({
     right: "service",
     idempotent: true,
     ttl: 5_000,
-    input: z.object({ model: z.string(), seqs: z.array(z.string()) }),
+    /** `all`: every sequence of the model, after the scheduler forgot which there are. */
+    input: z.object({ model: z.string(), seqs: z.array(z.string()), all: z.boolean().default(false) }),
     output: z.object({ freeBlocks: count }),
   },
   interrupt: {

@@ -30,6 +30,8 @@ export const scheduler = table({
       stopIds: z.array(count).default([]),
       allowed: z.array(count).optional(),
       logprobs: count.optional(),
+      /** `score`: the first id whose log-probability is asked for; those before it are 0. */
+      from: count.default(1),
       priority: z.number().int().default(0),
     }),
     /** `pos` counts new tokens from 0: receivers drop positions that they have. */

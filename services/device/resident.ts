@@ -1,0 +1,199 @@
+// Owns a model that is resident: its driver's handle, its KV, its sequences. Quanta run one at a time; machine.ts sees to that.
+import type { z } from "zod";
+import { SomaError } from "../../kernel/abi/errors.ts";
+import type { device, loadedRow, sequenceReport } from "../../kernel/abi/syscalls/device.ts";
+import type { LoadedModel, QuantumReport, Token } from "./drivers/driver.ts";
+import { Kv } from "./kv.ts";
+import type { Outbox } from "./outbox.ts";
+import * as sequences from "./sequence.ts";
+import { openSequence, type Sequence } from "./sequence.ts";
+
+type Input = z.output<typeof device.run.input>;
+type Output = z.output<typeof device.run.output>;
+type Report = z.output<typeof sequenceReport>;
+
+/** Sequences of a quantum, sorted by what becomes of them. */
+interface Plan {
+  reports: Map<string, Report>;
+  run: Sequence[];
+  steps: number;
+}
+
+export class Resident {
+  readonly kv: Kv;
+  private readonly sequences = new Map<string, Sequence>();
+  private running: { quantum: string; seqs: Set<string> } | undefined;
+
+  constructor(
+    readonly model: string,
+    readonly driver: string,
+    readonly loaded: LoadedModel,
+  ) {
+    this.kv = new Kv(loaded.blocks);
+  }
+
+  row(): z.output<typeof loadedRow> {
+    const { numerics, bytes, blocks, context, vocab } = this.loaded;
+    return {
+      model: this.model,
+      driver: this.driver,
+      numerics,
+      weightBytes: bytes.total - bytes.kv,
+      kvBytes: bytes.kv,
+      blockBytes: bytes.block,
+      blocks,
+      freeBlocks: this.kv.free,
+      context,
+      vocab,
+      sequences: this.sequences.size,
+    };
+  }
+
+  /** Runs a quantum and sends its tokens to `outbox` as they come. EINVAL when the quantum is malformed. */
+  async run(input: Input, outbox: Outbox): Promise<Output> {
+    const { quantum } = input;
+    const plan = this.plan(input);
+    let report: QuantumReport | undefined;
+    if (plan.run.length > 0) {
+      this.running = { quantum, seqs: new Set(plan.run.map(({ id }) => id)) };
+      try {
+        report = await this.loaded.run(
+          {
+            id: quantum,
+            maxSteps: plan.steps,
+            maxMs: input.maxMs,
+            tokenBudget: input.tokenBudget,
+            seqs: plan.run.map(sequences.feed),
+          },
+          (tokens) => this.deliver(tokens, outbox),
+        );
+      } finally {
+        this.running = undefined;
+      }
+      for (const one of report.seqs) this.take(one, plan.reports);
+      outbox.flush();
+    }
+    return {
+      quantum,
+      ms: report?.ms ?? 0,
+      steps: report?.steps ?? 0,
+      computedTokens: report?.computedTokens ?? 0,
+      seqs: input.seqs.map(({ seq }) => plan.reports.get(seq)!),
+      freeBlocks: this.kv.free,
+    };
+  }
+
+  /** Forgets sequences; one that runs leaves at the next step, and its blocks are free when the quantum has ended. */
+  drop(seqs: readonly string[], all: boolean): void {
+    for (const seq of all ? [...this.sequences.keys()] : seqs) {
+      const sequence = this.sequences.get(seq);
+      if (sequence === undefined) continue;
+      if (this.running?.seqs.has(seq)) {
+        sequence.dropped = true;
+        this.loaded.cancel(this.running.quantum, seq);
+      } else this.close(sequence);
+    }
+  }
+
+  interrupt(): void {
+    if (this.running) this.loaded.cancel(this.running.quantum);
+  }
+
+  /** A sequence between quanta; EBUSY while its quantum runs, ENOENT when it is not here. */
+  resting(seq: string): Sequence {
+    const sequence = this.sequences.get(seq);
+    if (sequence === undefined) throw new SomaError("ENOENT", `${this.model} has no sequence "${seq}"`);
+    if (this.running?.seqs.has(seq))
+      throw new SomaError("EBUSY", `"${seq}" is in a running quantum: interrupt it first`);
+    return sequence;
+  }
+
+  /** Puts a sequence with `computed` tokens here, with blocks to be filled by the caller. ENOMEM when there are too few. */
+  adopt(sequence: Sequence): void {
+    this.drop([sequence.id], false);
+    if (!this.kv.grow(sequence.table, sequence.pos)) {
+      this.kv.close(sequence.table);
+      throw new SomaError("ENOMEM", `${this.model} has ${this.kv.free} free blocks: drop sequences first`);
+    }
+    this.sequences.set(sequence.id, sequence);
+  }
+
+  private plan({ seqs, maxSteps, tokenBudget }: Input): Plan {
+    const plan: Plan = { reports: new Map(), run: [], steps: Math.max(1, maxSteps) };
+    const claims = new Set<string>();
+    let waits = false;
+    for (const { seq, start } of seqs) {
+      if (plan.reports.has(seq)) throw new SomaError("EINVAL", `"${seq}" stands twice in the quantum`);
+      const report: Report = { seq, computed: 0, cached: 0, newIds: [], finish: null };
+      plan.reports.set(seq, report);
+      if (start) {
+        this.drop([seq], false);
+        this.sequences.set(seq, openSequence(seq, start, this.kv.open()));
+      }
+      const sequence = this.sequences.get(seq);
+      const fault = sequence === undefined ? "unknown here" : start && sequences.fault(sequence, this.loaded);
+      if (sequence === undefined || fault !== undefined) {
+        Object.assign(report, { finish: "error", message: fault });
+        if (sequence) this.close(sequence);
+        continue;
+      }
+      if (sequences.isOver(sequence)) {
+        report.finish = "length";
+        this.close(sequence);
+        continue;
+      }
+      report.cached = sequences.share(this.kv, sequence);
+      // Somebody in this very quantum computes the next block of its prefix: it waits for that and shares it.
+      const claim = sequences.claim(this.kv, sequence);
+      if (claim !== undefined && claims.has(claim)) {
+        waits = true;
+        continue;
+      }
+      if (claim !== undefined) claims.add(claim);
+      const complete = this.kv.grow(sequence.table, sequences.reach(sequence, maxSteps, this.loaded.context));
+      if (!complete && sequence.table.blocks.length * this.loaded.blockTokens <= sequence.pos) {
+        report.finish = "blocks";
+        continue;
+      }
+      plan.run.push(sequence);
+    }
+    // Others wait for what is prefilled now: the quantum ends when that is done.
+    if (waits) plan.steps = Math.min(plan.steps, prefillSteps(plan.run, tokenBudget));
+    return plan;
+  }
+
+  private take(one: QuantumReport["seqs"][number], reports: Map<string, Report>): void {
+    const sequence = this.sequences.get(one.seq)!;
+    const report = reports.get(one.seq)!;
+    report.computed = Math.max(0, one.pos - sequence.pos);
+    report.newIds = one.newIds;
+    report.finish = sequences.absorb(this.kv, sequence, one);
+    if (report.finish !== null && sequence.start.mode === "score") report.logprobs = sequences.scores(sequence);
+    if (report.finish !== null && sequence.start.mode === "embed") report.vector = sequences.vector(sequence);
+    if (report.finish !== null || sequence.dropped) this.close(sequence);
+    else this.kv.shrink(sequence.table, sequence.pos);
+  }
+
+  private deliver(tokens: readonly Token[], outbox: Outbox): void {
+    let urgent = false;
+    for (const { seq, pos, id, logprob } of tokens) {
+      const sequence = this.sequences.get(seq)!;
+      if (sequence.dropped) continue;
+      const { prompt, start } = sequence;
+      // The first token ends somebody's waiting.
+      urgent ||= pos === prompt;
+      outbox.add(start.to, pos - prompt, id, logprob);
+    }
+    outbox.ripe(urgent);
+  }
+
+  private close(sequence: Sequence): void {
+    this.kv.close(sequence.table);
+    this.sequences.delete(sequence.id);
+  }
+}
+
+function prefillSteps(run: readonly Sequence[], tokenBudget: number): number {
+  const rows = run.reduce((sum, { ids, pos }) => sum + ids.length - pos, 0);
+  return Math.max(1, Math.ceil(rows / tokenBudget));
+}
