@@ -1,0 +1,285 @@
+// Owns the commands about models and jobs.
+import { createReadStream, statSync } from "node:fs";
+import asciichart from "asciichart";
+import { SomaError } from "../../../kernel/abi/errors.ts";
+import { LIMITS } from "../../../kernel/abi/limits.ts";
+import type { Input, Output } from "../../../kernel/abi/syscalls.ts";
+import type { Soma } from "../../sdk/soma.ts";
+import type { Command, Env, Shown } from "../command.ts";
+import { trainingBar } from "../render/progress.ts";
+import { table } from "../render/table.ts";
+import { bytes, clock, duration } from "../render/units.ts";
+
+type Job = Output<"model.job">;
+
+export const modelCommands: Command[] = [
+  {
+    name: "model ls",
+    what: "list models",
+    example: "soma model ls",
+    async run(env) {
+      const { models } = await (await env.soma()).model.list({});
+      const rows = models.map((m) => [
+        `${m.name}@${m.version}`,
+        m.aliases.join(" "),
+        m.architecture,
+        m.parameters,
+        bytes(m.bytes),
+        m.state,
+        m.loss?.toFixed(4),
+      ]);
+      return {
+        json: models,
+        text: table(["MODEL", "ALIASES", "ARCHITECTURE", ">PARAMETERS", ">SIZE", "STATE", ">LOSS"], rows),
+      };
+    },
+  },
+  {
+    name: "model show",
+    args: "<model>",
+    what: "show a model's record",
+    example: "soma model show default",
+    async run(env, [model = ""]) {
+      const row = await (await env.soma()).model.show({ model });
+      const curve = (row.record.curve as { loss: number }[] | undefined)?.map(({ loss }) => loss) ?? [];
+      const { curve: _, ...record } = row.record;
+      const chart = curve.length > 1 ? `\nloss\n${asciichart.plot(sampled(curve, 60), { height: 8 })}\n` : "";
+      return {
+        json: row,
+        text: `${row.name}@${row.version} ${row.aliases.join(" ")}\n${chart}\n${JSON.stringify(record, null, 2)}`,
+      };
+    },
+  },
+  {
+    name: "model deploy",
+    args: "<model>",
+    what: "point an alias at a version and load it",
+    example: "soma model deploy tiny@2 --alias default",
+    options: [
+      ["--alias <name>", "which alias", "default"],
+      ["--dtype <type>", "f32 or int8"],
+    ],
+    async run(env, [model = ""], { alias, dtype }) {
+      const done = await (await env.soma()).model.deploy({
+        model,
+        alias: String(alias),
+        ...(dtype ? { dtype: dtype as "f32" } : {}),
+      });
+      return {
+        json: done,
+        text: `${done.alias} is now ${done.model}@${done.version}${done.previous ? `, was ${done.previous}` : ""}`,
+      };
+    },
+  },
+  {
+    name: "model eval",
+    args: "[model]",
+    what: "measure a model on a split of its data",
+    example: "soma model eval default --split test",
+    options: [
+      ["--split <name>", "train, validation, test or handwritten", "test"],
+      ["--limit <count>", "so many cases"],
+    ],
+    async run(env, [model = "default"], { split, limit }) {
+      const figures = await (await env.soma()).model.evaluate(
+        { model, split: split as "test", ...(limit ? { limit: Number(limit) } : {}) },
+        { signal: env.signal },
+      );
+      return {
+        json: figures,
+        text: table(
+          ["SPLIT", ">CASES", ">EXACT", ">CHRF", ">LOSS"],
+          [
+            [
+              String(split),
+              figures.cases,
+              `${(100 * figures.exactMatch).toFixed(1)}%`,
+              figures.chrf.toFixed(1),
+              figures.loss.toFixed(3),
+            ],
+          ],
+        ),
+      };
+    },
+  },
+  {
+    name: "model import",
+    args: "<dir> <name>",
+    what: "register a Hugging Face folder",
+    example: "soma model import ./SmolLM2-135M smollm2",
+    async run(env, [dir = "", name = ""]) {
+      const row = await (await env.soma()).model.importDir({ dir, name });
+      return { json: row, text: `${row.name}@${row.version}: ${row.architecture}, ${row.parameters} parameters` };
+    },
+  },
+  {
+    name: "model export",
+    args: "<model> <dir>",
+    what: "copy a model's files into a folder",
+    example: "soma model export default ./out",
+    async run(env, [model = "", dir = ""]) {
+      const { files } = await (await env.soma()).model.export({ model, dir });
+      return { json: { files }, text: files.join("\n") };
+    },
+  },
+  {
+    name: "model rm",
+    args: "<model>",
+    what: "delete a version that no alias names",
+    example: "soma model rm tiny@1",
+    async run(env, [model = ""]) {
+      await (await env.soma()).model.remove({ model });
+      return { json: {}, text: `${model} removed` };
+    },
+  },
+  {
+    name: "train",
+    args: "<file>",
+    what: "train a model on a JSONL file",
+    example: "soma train pairs.jsonl --name mine --deploy mine",
+    options: [
+      ["--name <name>", "of the model", "mine"],
+      ["--deploy <alias>", "deploy under this alias at the end"],
+      ["--hyper <json>", 'hyperparameters, such as {"steps":200}', "{}"],
+      ["--config <json>", "of the architecture", "{}"],
+      ["--seed <n>", "random seed", "1"],
+    ],
+    async run(env, [file = ""], options) {
+      const soma = await env.soma();
+      const data = file === "builtin" ? "builtin" : await upload(soma, file);
+      const { job } = await soma.model.train({
+        name: String(options.name),
+        data,
+        hyper: json(options.hyper, "--hyper"),
+        config: json(options.config, "--config"),
+        seed: Number(options.seed),
+        ...(options.deploy ? { deploy: String(options.deploy) } : {}),
+      } as Input<"model.train">);
+      return followJob(env, job);
+    },
+  },
+  {
+    name: "generate",
+    args: "<prompt...>",
+    what: "continue a text",
+    example: 'soma generate "今天天气很好"',
+    options: [
+      ["--model <name>", "which model", "default"],
+      ["--max <count>", "new tokens at most"],
+      ["--temperature <t>", "0 is greedy", "0"],
+      ["--seed <n>", "random seed"],
+      ["--chat", "as a chat message"],
+    ],
+    async run(env, words, { model, max, temperature, seed, chat }) {
+      const prompt = words.join(" ");
+      const stream = (await env.soma()).model.generate(
+        {
+          model: String(model),
+          ...(chat ? { messages: [{ role: "user", content: prompt }] } : { prompt }),
+          ...(max ? { maxTokens: Number(max) } : {}),
+          sample: { temperature: Number(temperature), ...(seed ? { seed: Number(seed) } : {}) },
+        },
+        { signal: env.signal },
+      );
+      for await (const { text } of stream) if (!env.json) env.out(text);
+      const end = await stream.result;
+      return { json: end, text: "" };
+    },
+  },
+  {
+    name: "job ls",
+    what: "list jobs",
+    example: "soma job ls",
+    async run(env) {
+      const { jobs } = await (await env.soma()).model.jobs({});
+      const rows = jobs.map((j) => [
+        j.id,
+        j.kind,
+        j.model,
+        j.owner,
+        j.state,
+        j.progress ? `${j.progress.step}/${j.progress.steps}` : "",
+        j.progress?.loss.toFixed(4),
+        clock(j.submittedAt),
+        j.error,
+      ]);
+      return {
+        json: jobs,
+        text: table(["JOB", "KIND", "MODEL", "FOR", "STATE", ">STEP", ">LOSS", "SINCE", "ERROR"], rows),
+      };
+    },
+  },
+  {
+    name: "job show",
+    args: "<job>",
+    what: "show a job",
+    example: "soma job show j1",
+    async run(env, [job = ""]) {
+      const row = await (await env.soma()).model.job({ job });
+      return { json: row, text: JSON.stringify(row, null, 2) };
+    },
+  },
+  {
+    name: "job watch",
+    args: "<job>",
+    what: "follow a job until it ends",
+    example: "soma job watch j1",
+    run: (env, [job = ""]) => followJob(env, job),
+  },
+  {
+    name: "job cancel",
+    args: "<job>",
+    what: "cancel a job; its last checkpoint stays",
+    example: "soma job cancel j1",
+    async run(env, [job = ""]) {
+      const row = await (await env.soma()).model.stop({ job });
+      return { json: row, text: `${row.id}: ${row.state}` };
+    },
+  },
+];
+
+/** Shows a bar until the job ends. Breaking off leaves the job running. */
+export async function followJob(env: Pick<Env, "soma" | "signal" | "json">, job: string): Promise<Shown> {
+  const stream = (await env.soma()).model.follow({ job }, { signal: env.signal });
+  const bar = trainingBar();
+  for await (const { progress } of stream) if (progress && !env.json) bar.update(progress);
+  bar.stop();
+  const end = await stream.result;
+  if (end.state !== "done")
+    throw new SomaError("ECANCELED", `${end.model}: ${end.state}${end.error ? `, ${end.error}` : ""}`);
+  return { json: end, text: `${end.model}: ${outcome(end)}` };
+}
+
+function outcome(job: Job): string {
+  const loss = job.progress ? `, loss ${job.progress.loss.toFixed(4)}` : "";
+  return `${job.state} after ${duration(job.updatedAt - job.submittedAt)}${loss}`;
+}
+
+/** Sends a file as a blob; returns its reference. */
+async function upload(soma: Soma, file: string): Promise<string> {
+  const size = fileSize(file);
+  const stream = soma.memory.write({ size });
+  await stream.upload(createReadStream(file, { highWaterMark: LIMITS.chunk }));
+  return (await stream.result).blob;
+}
+
+function fileSize(file: string): number {
+  try {
+    return statSync(file).size;
+  } catch (cause) {
+    throw new SomaError("ENOENT", `no file ${file}`, { cause });
+  }
+}
+
+function json(text: unknown, option: string): Record<string, unknown> {
+  try {
+    return JSON.parse(String(text)) as Record<string, unknown>;
+  } catch (cause) {
+    throw new SomaError("EINVAL", `${option} must be JSON, such as '{"steps":200}'`, { cause });
+  }
+}
+
+function sampled(values: number[], count: number): number[] {
+  if (values.length <= count) return values;
+  return Array.from({ length: count }, (_, i) => values[Math.floor((i * values.length) / count)]!);
+}

@@ -1,0 +1,82 @@
+// Owns the prompt: history, completion of commands and of names that exist now; Ctrl-C cancels the running command, not the shell.
+import { join } from "node:path";
+import repl from "node:repl";
+import pc from "picocolors";
+import { homeDirectory } from "../sdk/context.ts";
+import { explain } from "./command.ts";
+import { COMMANDS, runLine, type Session, words } from "./program.ts";
+
+/** Resolves when the person leaves. */
+export function startRepl(session: Session): Promise<void> {
+  let running: AbortController | undefined;
+  const server = repl.start({
+    prompt: pc.cyan("soma> "),
+    ignoreUndefined: true,
+    completer: (line: string, callback: (error: null, result: [string[], string]) => void) => {
+      complete(line, session).then((result) => callback(null, result));
+    },
+    eval: (line, _context, _file, callback) => {
+      running = new AbortController();
+      evaluate(line, session, running.signal)
+        .then(
+          () => callback(null, undefined),
+          (error) => callback(error as Error, undefined),
+        )
+        .finally(() => {
+          running = undefined;
+        });
+    },
+  });
+  server.setupHistory(join(homeDirectory(), "history"), (error) => {
+    if (error) process.stderr.write(`soma: no history: ${error.message}\n`);
+  });
+  server.on("SIGINT", () => running?.abort());
+  return new Promise((resolve) => server.once("exit", () => resolve()));
+}
+
+async function evaluate(line: string, session: Session, signal: AbortSignal): Promise<void> {
+  let argv: string[];
+  try {
+    argv = words(line);
+  } catch (error) {
+    process.stderr.write(`${explain(error).line}\n`);
+    return;
+  }
+  if (argv.length === 0) return;
+  if (argv[0] === "help") argv = [...argv.slice(1), "--help"];
+  await runLine(argv, {
+    session,
+    signal,
+    interactive: true,
+    out: (text) => process.stdout.write(text),
+    err: (text) => process.stderr.write(text),
+  });
+}
+
+/** What may come after the words so far. */
+async function complete(line: string, session: Session): Promise<[string[], string]> {
+  const parts = line.trimStart().split(/\s+/);
+  const last = parts.at(-1) ?? "";
+  const before = parts.slice(0, -1).join(" ");
+  const next = COMMANDS.map((command) => command.name)
+    .filter((name) => before === "" || name.startsWith(`${before} `))
+    .map((name) => name.slice(before === "" ? 0 : before.length + 1).split(" ")[0]!);
+  const names = next.length > 0 ? next : await argumentsOf(before, session);
+  return [[...new Set(names)].filter((name) => name.startsWith(last)).map((name) => `${name} `), last];
+}
+
+/** Names that exist now, for the argument of a command. */
+async function argumentsOf(command: string, session: Session): Promise<string[]> {
+  const name = COMMANDS.find((c) => command === c.name || command.startsWith(`${c.name} `));
+  const soma = await session.soma().catch(() => undefined);
+  if (name?.args === undefined || soma === undefined) return [];
+  const ask = async (): Promise<string[]> => {
+    if (/<id>|<service>|\[actor\]/.test(name.args!)) return (await soma.kernel.ps({})).processes.map((p) => p.id);
+    if (/model/.test(name.args!)) return (await soma.model.list({})).models.flatMap((m) => [m.name, ...m.aliases]);
+    if (/job/.test(name.args!)) return (await soma.model.jobs({})).jobs.map((j) => j.id);
+    if (/app/.test(name.args!)) return (await soma.auth.apps({})).apps.map((a) => a.app);
+    return [];
+  };
+  // A completion that cannot be had is none.
+  return ask().catch(() => []);
+}

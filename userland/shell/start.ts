@@ -1,0 +1,164 @@
+// Owns `soma start`: the launcher as a child, services shown as they come up, the first training, the two cases, the prompt.
+import { type ChildProcess, spawn } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import pc from "picocolors";
+import { SomaError } from "../../kernel/abi/errors.ts";
+import { SERVICES } from "../../kernel/abi/names.ts";
+import { homeDirectory } from "../sdk/context.ts";
+import type { Soma } from "../sdk/soma.ts";
+import type { Command, Env } from "./command.ts";
+import { runApp } from "./commands/app.ts";
+import { alive } from "./commands/keep.ts";
+import { followJob } from "./commands/model.ts";
+import { Session } from "./program.ts";
+import { duration } from "./render/units.ts";
+import { startRepl } from "./repl.ts";
+
+const LAUNCHER = fileURLToPath(new URL("../../kernel/launcher/main.ts", import.meta.url));
+const TSX = import.meta.resolve("tsx");
+const START_MS = 60_000;
+
+/** What the built-in model must be able to say. The answers stand in its training data and nowhere else in the system. */
+const CASES = [
+  { app: "generate", text: "今天天气很好", expected: "明天阳光明媚" },
+  { app: "translate", text: "Hello World", expected: "你好，世界" },
+] as const;
+
+export const startCommand: Command = {
+  name: "start",
+  what: "start the system on this machine",
+  example: "soma start --demo",
+  options: [
+    ["--demo", "run the two cases, then stop"],
+    ["--bare", "train and run nothing"],
+  ],
+  run: (env, _args, { demo, bare }) => start(env, demo === true, bare === true),
+};
+
+async function start(env: Env, demo: boolean, bare: boolean): Promise<number> {
+  const say = (text: string) => env.out(`${text}\n`);
+  const session = new Session();
+  const launcher = await launch(say);
+  const ended = new Promise<number>((resolve) => launcher.once("exit", (code) => resolve(code ?? 1)));
+  // Ctrl-C reaches the launcher, which stops everything in order; this process only waits for it.
+  process.on("SIGINT", () => {});
+  process.on("SIGTERM", () => launcher.kill("SIGTERM"));
+  try {
+    const soma = await Promise.race([
+      up(session, launcher, say),
+      ended.then((code) => {
+        throw stoppedEarly(code);
+      }),
+    ]);
+    if (!bare) {
+      await Promise.race([
+        firstTraining(env, soma, say),
+        ended.then((code) => {
+          throw stoppedEarly(code);
+        }),
+      ]);
+      const right = await cases(env, soma, say);
+      if (demo) {
+        await soma.kernel.shutdown({});
+        await session.close();
+        await ended;
+        return right ? 0 : 1;
+      }
+    }
+    if (process.stdin.isTTY && process.stdout.isTTY) {
+      say(`\nType ${pc.bold("help")} for commands, Ctrl-D to stop the system.`);
+      await Promise.race([startRepl(session), ended]);
+      launcher.kill("SIGTERM");
+    } else {
+      say(`\nRunning. In another terminal: npx soma ps, npx soma run generate "今天天气很好", npx soma stop`);
+    }
+    const code = await ended;
+    await session.close();
+    return code;
+  } catch (error) {
+    launcher.kill("SIGTERM");
+    await ended;
+    throw error;
+  }
+}
+
+async function launch(say: (text: string) => void): Promise<ChildProcess> {
+  const running = systemFile();
+  if (running && alive(running.pid)) {
+    throw new SomaError(
+      "EBUSY",
+      `the system runs already (pid ${running.pid}): use it with "soma ps", end it with "soma stop"`,
+    );
+  }
+  const launcher = spawn(process.execPath, ["--import", TSX, LAUNCHER], { stdio: ["ignore", "pipe", "pipe"] });
+  for (const stream of [launcher.stdout!, launcher.stderr!]) {
+    stream.setEncoding("utf8").on("data", (text: string) => say(pc.dim(text.trimEnd())));
+  }
+  return launcher;
+}
+
+function systemFile(): { url: string; pid: number } | undefined {
+  const file = join(homeDirectory(), "run", "system.json");
+  return existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as { url: string; pid: number }) : undefined;
+}
+
+/** Waits until all services are ready; shows each as it comes. */
+async function up(session: Session, launcher: ChildProcess, say: (text: string) => void): Promise<Soma> {
+  const began = performance.now();
+  const shown = new Set<string>();
+  for (;;) {
+    if (performance.now() - began > START_MS)
+      throw new SomaError(
+        "ETIME",
+        `not all services came up within ${START_MS / 1000} s: see ${join(homeDirectory(), "log")}`,
+      );
+    if (systemFile()?.pid === launcher.pid) {
+      const soma = await session.soma().catch(() => undefined);
+      const ps = await soma?.kernel.ps({}, { ttl: 1_000, retry: false }).catch(() => undefined);
+      for (const { id, kind, state, note } of ps?.processes ?? []) {
+        if (kind !== "service" || state !== "ready" || shown.has(id)) continue;
+        shown.add(id);
+        say(
+          `${pc.green("✓")} ${id.padEnd(12)} ready ${pc.dim(`${duration(performance.now() - began)}${note ? `  ${note}` : ""}`)}`,
+        );
+      }
+      if (soma && SERVICES.every((service) => [...shown].some((id) => id.startsWith(`${service}-`)))) return soma;
+    }
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+}
+
+/** Trains, evaluates, registers and deploys the built-in model unless an alias "default" is there. */
+async function firstTraining(env: Env, soma: Soma, say: (text: string) => void): Promise<void> {
+  const { models } = await soma.model.list({});
+  if (models.some(({ aliases }) => aliases.includes("default"))) return;
+  say("\nFirst start: training the built-in model on its own corpus (three minutes at most)");
+  const { job } = await soma.model.train({ name: "tiny", data: "builtin", deploy: "default" }, { key: "builtin" });
+  const { text } = await followJob({ ...env, soma: async () => soma }, job);
+  say(`${pc.green("✓")} ${text}`);
+}
+
+/** Runs both cases as apps; false if one answer is not what the model was to learn. */
+async function cases(env: Env, soma: Soma, say: (text: string) => void): Promise<boolean> {
+  const { record, name, version, loss } = await soma.model.show({ model: "default" });
+  if (record.note) say(pc.dim(`\n${String(record.note)}`));
+  let right = true;
+  for (const { app, text, expected } of CASES) {
+    let answer = "";
+    await runApp(env, soma, app, [text], (_fd, data) => {
+      answer += data;
+    });
+    const good = answer.trim() === expected;
+    right &&= good;
+    say(
+      `\n${pc.dim(`$ soma run ${app} "${text}"`)}\n${answer.trim()}${good ? "" : pc.red(`   expected ${expected}; ${name}@${version} has loss ${loss ?? "?"}`)}`,
+    );
+  }
+  return right;
+}
+
+function stoppedEarly(code: number): SomaError {
+  return new SomaError("EIO", `the system stopped (exit ${code}): see ${join(homeDirectory(), "log")}`);
+}
