@@ -35,6 +35,8 @@ function unbase32(text: string): Buffer {
     if ((bits += 5) >= 8) bytes.push((held >>> (bits -= 8)) & 255);
     held &= (1 << bits) - 1;
   }
+  // Left-over bits are zero, so that each key has one text only.
+  if (held !== 0) throw new Error("not an nkey: wrong last letter");
   return Buffer.from(bytes);
 }
 
