@@ -1,14 +1,9 @@
 // Owns the connection: the only wrapper of a NATS connection. Everything above sees this interface, so that a simulated bus can stand in.
-import {
-  type ConnectionOptions,
-  connect,
-  jwtAuthenticator,
-  type Msg,
-  type NatsConnection,
-  headers as natsHeaders,
-} from "nats";
+import { type ConnectionOptions, connect, type Msg, type NatsConnection, headers as natsHeaders } from "nats";
 import { SomaError } from "../abi/errors.ts";
 import { subjects } from "../abi/subjects.ts";
+import { authenticator } from "./jwt.ts";
+import { keyFromSeed } from "./nkey.ts";
 
 export type Headers = Record<string, string>;
 
@@ -90,7 +85,7 @@ export class NatsBus implements Bus {
     const settings: ConnectionOptions = {
       servers: options.url,
       name: options.name,
-      authenticator: jwtAuthenticator(options.jwt, options.seed),
+      authenticator: authenticator(options.jwt, keyFromSeed(new TextDecoder().decode(options.seed))),
       inboxPrefix: subjects.inbox(options.name),
       // Stack traces of each request cost x1.4 to x1.7 at depth.
       noAsyncTraces: true,

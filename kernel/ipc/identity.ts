@@ -1,9 +1,9 @@
 // Owns how a process gets its identity: a bootstrap credential becomes an instance name, an epoch and a JWT for a key that never left the process.
-import { nkeys } from "nats";
 import { SomaError } from "../abi/errors.ts";
 import { ABI } from "../abi/limits.ts";
 import { NatsBus } from "./bus.ts";
 import { Client } from "./client.ts";
+import { createKey } from "./nkey.ts";
 
 /** What a launcher hands to a child, in the environment variable SOMA_BOOTSTRAP as JSON. */
 export interface Bootstrap {
@@ -37,7 +37,7 @@ export function takeBootstrap(): Bootstrap {
 
 /** Trades the bootstrap credential for an identity. The kernel revokes a former holder's key before it answers. */
 export async function register(bootstrap: Bootstrap, host?: string): Promise<Identity> {
-  const key = nkeys.createUser();
+  const key = createKey("user");
   const bus = await NatsBus.connect({
     url: bootstrap.url,
     name: bootstrap.name,
@@ -49,7 +49,7 @@ export async function register(bootstrap: Bootstrap, host?: string): Promise<Ide
       "kernel.register",
       {
         service: bootstrap.service,
-        publicKey: key.getPublicKey(),
+        publicKey: key.publicKey,
         pid: process.pid,
         abi: ABI,
         ...(host === undefined ? {} : { host }),
@@ -60,23 +60,11 @@ export async function register(bootstrap: Bootstrap, host?: string): Promise<Ide
       instance,
       epoch,
       jwt,
-      seed: key.getSeed(),
+      seed: new TextEncoder().encode(key.seed),
       secrets: secrets ?? {},
       ...(grantKey === undefined ? {} : { grantKey }),
     };
   } finally {
     await bus.close();
   }
-}
-
-const CREDS =
-  /-----BEGIN NATS USER JWT-----\s*([\w.-]+)\s*------END NATS USER JWT------[\s\S]*?-----BEGIN USER NKEY SEED-----\s*(\w+)\s*------END USER NKEY SEED------/;
-
-/** Reads a standard NATS creds file; the caller's name is in the JWT. */
-export function parseCreds(text: string): { name: string; jwt: string; seed: Uint8Array } {
-  const match = CREDS.exec(text);
-  if (match === null) throw new SomaError("EINVAL", 'that is no NATS creds file: make one with "soma app grant"');
-  const [, jwt = "", seed = ""] = match;
-  const claims = JSON.parse(Buffer.from(jwt.split(".")[1] ?? "", "base64url").toString()) as { name: string };
-  return { name: claims.name, jwt, seed: new TextEncoder().encode(seed) };
 }

@@ -3,7 +3,7 @@ import { readFileSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { SomaError } from "../../kernel/abi/errors.ts";
-import { parseCreds } from "../../kernel/ipc/identity.ts";
+import { parseCreds } from "../../kernel/ipc/jwt.ts";
 
 export interface Credentials {
   url: string;
@@ -33,20 +33,29 @@ export function appCredentials(): Credentials | undefined {
 export function credentials(context = process.env.SOMA_CONTEXT): Credentials {
   if (context !== undefined && context !== "") return fromContext(context);
   const { NATS_URL: url, SOMA_CREDS_FILE: file } = process.env;
-  if (url && file) return { url, ...parseCreds(read(file, `no credential file ${file}: set SOMA_CREDS_FILE`)) };
+  if (url && file) return { url, ...creds(file, `no credential file ${file}: set SOMA_CREDS_FILE`) };
   const home = homeDirectory();
   const system = read(join(home, "run", "system.json"), 'no system runs here: start one with "soma start"');
-  const creds = read(join(home, "person.creds"), `no credential in ${home}: start the system once with "soma start"`);
-  return { url: (JSON.parse(system) as { url: string }).url, ...parseCreds(creds) };
+  const missing = `no credential in ${home}: start the system once with "soma start"`;
+  return { url: (JSON.parse(system) as { url: string }).url, ...creds(join(home, "person.creds"), missing) };
 }
 
 function fromContext(context: string): Credentials {
   const path = context.includes("/") ? context : join(homeDirectory(), "contexts", `${context}.json`);
-  const { url, creds } = JSON.parse(read(path, `no context "${context}": write {"url", "creds"} to ${path}`)) as {
-    url: string;
-    creds: string;
-  };
-  return { url, ...parseCreds(read(creds, `no credential file ${creds}`)) };
+  const missing = `no context "${context}": write {"url", "creds"} to ${path}`;
+  const { url, creds: file } = JSON.parse(read(path, missing)) as { url: string; creds: string };
+  return { url, ...creds(file, `no credential file ${file}`) };
+}
+
+/** Who a standard NATS creds file makes us. */
+function creds(path: string, missing: string): Omit<Credentials, "url"> {
+  const text = read(path, missing);
+  try {
+    const { name, jwt, key } = parseCreds(text);
+    return { name, jwt, seed: new TextEncoder().encode(key.seed) };
+  } catch (cause) {
+    throw new SomaError("EINVAL", `${path} is no NATS creds file: make one with "soma app grant"`, { cause });
+  }
 }
 
 function read(path: string, missing: string): string {
