@@ -1,6 +1,5 @@
 // Owns how children die with this process, even when it is killed -9.
 import { spawnSync } from "node:child_process";
-import { fileURLToPath } from "node:url";
 
 /** Runs a command as a child that does not outlive us: what to spawn, and whether fd 0 must be a pipe that we keep open. */
 export interface Tethered {
@@ -45,12 +44,9 @@ export function tetherCommand(kind: TetherKind, command: string, args: readonly 
 /** The fd on which a Node child watches us (`pipe` only). */
 export const TETHER_FD = 4;
 
-/** For `fork`: `execPath` and `execArgv`. With `pipe` the caller adds a pipe at TETHER_FD to stdio. */
-export function tetherNode(kind: TetherKind, execArgv: readonly string[]): { execPath: string; execArgv: string[] } {
-  return kind === "pdeathsig"
-    ? { execPath: "setpriv", execArgv: ["--pdeathsig", "KILL", "--", process.execPath, ...execArgv] }
-    : {
-        execPath: process.execPath,
-        execArgv: ["--import", fileURLToPath(new URL("./watch.mjs", import.meta.url)), ...execArgv],
-      };
+/** For Node with these arguments. With `pipe` the caller adds a pipe at TETHER_FD to stdio. */
+export function tetherNode(kind: TetherKind, args: readonly string[]): { command: string; args: string[] } {
+  if (kind === "pdeathsig")
+    return { command: "setpriv", args: ["--pdeathsig", "KILL", "--", process.execPath, ...args] };
+  return { command: process.execPath, args: ["--import", new URL("./watch.mjs", import.meta.url).href, ...args] };
 }

@@ -1,0 +1,155 @@
+// Owns the launcher's work: keeps broker and kernel running, obeys the kernel, ends everything in order.
+import type { ChildProcess } from "node:child_process";
+import { setTimeout as sleep } from "node:timers/promises";
+import { createActor } from "xstate";
+import type { Broker } from "../broker/server.ts";
+import { Children } from "./children.ts";
+import { keptMachine } from "./kept.ts";
+import { type Order, parseOrder, type Report, SHUTDOWN_MS } from "./protocol.ts";
+import type { TetherKind } from "./tether.ts";
+
+export const KERNEL = "kernel";
+/** What is left when the kernel orders the end has this long between TERM and KILL. */
+const LEFT_MS = 1_000;
+
+export interface LaunchOptions {
+  /** Path of the program to keep: the kernel's. */
+  entry: string;
+  args?: string[];
+  env: Record<string, string>;
+  log: string;
+  tether: TetherKind;
+  /** Starts the broker; `url` is that of its former start, whose port it must take again. */
+  startBroker: (url: string | undefined) => Promise<Broker>;
+  say: (line: string) => void;
+  /** Hears what the kernel prints. */
+  echo?: (chunk: Buffer) => void;
+}
+
+export interface Launcher {
+  /** Resolves with the exit code when nothing runs any more. */
+  ended: Promise<number>;
+  /** First call: an ordered end. Second call: at once. */
+  interrupt(): void;
+}
+
+/** Starts the broker, then the kernel. Rejects when the broker's first start fails; nothing runs then. */
+export async function launch(options: LaunchOptions): Promise<Launcher> {
+  const { say } = options;
+  let broker = await options.startBroker(undefined);
+  let brokerUp = true;
+  let kernel: ChildProcess | undefined;
+  let ending = false;
+  let interrupted = false;
+  let resolveEnded: (code: number) => void;
+  const ended = new Promise<number>((resolve) => (resolveEnded = resolve));
+
+  /** To the kernel. One that is about to die or not yet born misses it: a fresh one asks for `list`. */
+  const report = (message: Report) => {
+    if (kernel?.connected) kernel.send(message, () => undefined);
+  };
+  const brokerState = (): Report => ({ type: "broker", state: brokerUp ? "up" : "down", url: broker.url });
+
+  const children = new Children({
+    ...options,
+    echo: (id, chunk) => id === KERNEL && options.echo?.(chunk),
+    report: (message) => {
+      if (!("id" in message) || message.id !== KERNEL) return report(message);
+      if (message.type === "exited") kernelEnded(message);
+    },
+  });
+
+  const keptBroker = createActor(
+    keptMachine.provide({
+      actions: {
+        start: () => void startBroker(),
+        down: () => {
+          brokerUp = false;
+          report(brokerState());
+        },
+        giveUp: () => void end(1, "the broker keeps failing"),
+      },
+    }),
+  );
+  const keptKernel = createActor(
+    keptMachine.provide({
+      actions: { start: () => startKernel(), giveUp: () => void end(1, "the kernel keeps failing") },
+    }),
+  );
+
+  async function startBroker(): Promise<void> {
+    try {
+      // The first one was started before anything else.
+      if (!brokerUp) broker = await options.startBroker(broker.url);
+    } catch (error) {
+      say(`the broker does not start: ${(error as Error).message}`);
+      return keptBroker.send({ type: "DIED", at: performance.now() });
+    }
+    // An end that came during the start has found no broker to stop.
+    if (ending) return void broker.stop();
+    brokerUp = true;
+    report(brokerState());
+    keptBroker.send({ type: "UP" });
+    const { code, signal } = await broker.exited;
+    if (!ending) say(`the broker died (${signal ?? code}): restarting it`);
+    keptBroker.send({ type: "DIED", at: performance.now() });
+  }
+
+  function startKernel(): void {
+    const { entry, args, env } = options;
+    kernel = children.start({ type: "start", id: KERNEL, entry, args, env: { ...env, NATS_URL: broker.url } }, obey);
+    report(brokerState());
+    if (kernel?.pid !== undefined) keptKernel.send({ type: "UP" });
+  }
+
+  function kernelEnded({ code, signal, lines }: Extract<Report, { type: "exited" }>): void {
+    kernel = undefined;
+    if (ending) return;
+    say(`the kernel died (${signal ?? code}):\n${lines.map((line) => `  ${line}`).join("\n")}`);
+    if (interrupted) return void end(1, "the kernel died while it was to stop everything");
+    keptKernel.send({ type: "DIED", at: performance.now() });
+  }
+
+  function obey(message: unknown): void {
+    const order: Order | { refused: string } = parseOrder(message);
+    if ("refused" in order) return report({ type: "refused", order: JSON.stringify(message), reason: order.refused });
+    switch (order.type) {
+      case "start":
+        if (ending) return report({ type: "refused", order: "start", id: order.id, reason: "everything is ending" });
+        return void children.start(order);
+      case "kill":
+        return children.kill(order.id, order.signal);
+      case "list":
+        return report({ type: "children", children: children.list().filter(({ id }) => id !== KERNEL) });
+      case "stop":
+        return void end(order.code);
+    }
+  }
+
+  /** Ends children and kernel, then the broker, on which their last words depend. */
+  async function end(code: number, why?: string, graceMs = LEFT_MS): Promise<void> {
+    if (ending) return;
+    ending = true;
+    if (why) say(`${why}: stopping everything`);
+    keptKernel.send({ type: "STOP" });
+    keptBroker.send({ type: "STOP" });
+    await children.end(graceMs);
+    await broker.stop();
+    resolveEnded(code);
+  }
+
+  function interrupt(): void {
+    if (interrupted) return void end(1, "interrupted again", 0);
+    interrupted = true;
+    if (!kernel?.connected) return void end(0);
+    say("stopping");
+    report({ type: "shutdown" });
+    void sleep(SHUTDOWN_MS, undefined, { ref: false }).then(() =>
+      end(1, `the kernel did not stop within ${SHUTDOWN_MS / 1000} s`, 0),
+    );
+  }
+
+  keptBroker.start();
+  keptKernel.start();
+  return { ended, interrupt };
+}

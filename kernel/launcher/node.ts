@@ -1,0 +1,52 @@
+// Owns starting a Node program of ours as a child: interpreter, options, environment, tether.
+import { type ChildProcess, spawn } from "node:child_process";
+import { createRequire } from "node:module";
+import { isAbsolute, join } from "node:path";
+import { fileURLToPath, pathToFileURL } from "node:url";
+import type { StartOrder } from "./protocol.ts";
+import { TETHER_FD, type TetherKind, tetherNode } from "./tether.ts";
+
+/** The repository: entries and packages are found from here, never from the directory that we happen to run in. */
+export const ROOT = fileURLToPath(new URL("../..", import.meta.url));
+const TSX = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
+
+/** What a child needs of our environment to run at all. */
+const PASSED = ["PATH", "HOME", "TMPDIR", "LANG", "TZ"];
+
+/** Spawns it in a group of its own, so that a terminal's Ctrl-C reaches only us. fd 3 is the IPC channel, if any. */
+export function spawnNode(tether: TetherKind, order: Omit<StartOrder, "type" | "id">, ipc: boolean): ChildProcess {
+  const entry = isAbsolute(order.entry) ? order.entry : join(ROOT, order.entry);
+  const options = [
+    ...(entry.endsWith(".ts") ? ["--import", TSX] : []),
+    ...(order.memoryMb === undefined ? [] : [`--max-old-space-size=${order.memoryMb}`]),
+    ...(order.nodeOptions ?? []),
+  ];
+  const { command, args } = tetherNode(tether, [...options, entry, ...(order.args ?? [])]);
+  const passed = PASSED.flatMap((name) => (process.env[name] === undefined ? [] : [[name, process.env[name]]]));
+  const child = spawn(command, args, {
+    cwd: ROOT,
+    env: { ...Object.fromEntries(passed), ...order.env },
+    detached: true,
+    stdio: [
+      order.stdin === undefined ? "ignore" : "pipe",
+      "pipe",
+      "pipe",
+      ipc ? "ipc" : "ignore",
+      ...(tether === "pipe" ? (["pipe"] as const) : []),
+    ],
+  });
+  // A child that ends before it has read its secret breaks this pipe; its exit says so.
+  child.stdin?.on("error", () => undefined).end(order.stdin);
+  child.stdio[TETHER_FD]?.on("error", () => undefined);
+  return child;
+}
+
+/** Signals the child's process group, or only the child. False when it is gone already. */
+export function signal(pid: number, signal: NodeJS.Signals, group: boolean): boolean {
+  try {
+    return process.kill(group ? -pid : pid, signal);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === "ESRCH") return false;
+    throw error;
+  }
+}
