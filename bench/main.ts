@@ -1,0 +1,26 @@
+// Owns `npm run bench -- NAME`: the table of benchmarks, and the machine that their figures were taken on.
+import { spawnSync } from "node:child_process";
+import { cpus, loadavg, totalmem } from "node:os";
+import { fileURLToPath } from "node:url";
+
+/** name -> [what it measures, programs, one after another]. */
+const BENCHES: Record<string, [string, string[]]> = {
+  tensor: ["training and decoding against PyTorch, bandwidth and themselves", ["tensor/train.ts", "tensor/decode.ts"]],
+};
+
+const [name = "", ...rest] = process.argv.slice(2);
+const bench = BENCHES[name];
+if (bench === undefined) {
+  const rows = Object.entries(BENCHES).map(([key, [what]]) => `  ${key.padEnd(10)} ${what}`);
+  process.stdout.write(`Usage: npm run bench -- NAME\n\n${rows.join("\n")}\n`);
+  process.exit(name === "" ? 0 : 64);
+}
+const [cpu] = cpus();
+process.stdout.write(
+  `${cpus().length} x ${cpu?.model.trim()}, ${Math.round(totalmem() / 2 ** 30)} GB, Node ${process.versions.node}, load ${loadavg()[0]!.toFixed(1)}\n\n`,
+);
+for (const program of bench[1]) {
+  const path = fileURLToPath(new URL(program, import.meta.url));
+  const { status } = spawnSync(process.execPath, ["--import", "tsx", path, ...rest], { stdio: "inherit" });
+  if (status !== 0) process.exit(status ?? 1);
+}
