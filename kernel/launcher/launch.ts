@@ -9,6 +9,8 @@ import { type Order, parseOrder, type Report, SHUTDOWN_MS } from "./protocol.ts"
 import type { TetherKind } from "./tether.ts";
 
 export const KERNEL = "kernel";
+/** One Ctrl-C may arrive twice, from the terminal and from npm: only a later one is a second. */
+const SAME_MS = 500;
 /** What is left when the kernel orders the end has this long between TERM and KILL. */
 const LEFT_MS = 1_000;
 
@@ -29,8 +31,8 @@ export interface LaunchOptions {
 export interface Launcher {
   /** Resolves with the exit code when nothing runs any more. */
   ended: Promise<number>;
-  /** First call: an ordered end. Second call: at once. */
-  interrupt(): void;
+  /** An ordered end; at once when it is asked for again, impatiently, a while later. */
+  interrupt(impatient: boolean): void;
 }
 
 /** Starts the broker, then the kernel. Rejects when the broker's first start fails; nothing runs then. */
@@ -40,7 +42,8 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
   let brokerUp = true;
   let kernel: ChildProcess | undefined;
   let ending = false;
-  let interrupted = false;
+  /** When the end was first asked for, ms. */
+  let interrupted: number | undefined;
   let resolveEnded: (code: number) => void;
   const ended = new Promise<number>((resolve) => (resolveEnded = resolve));
 
@@ -106,7 +109,7 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
     kernel = undefined;
     if (ending) return;
     say(`the kernel died (${signal ?? code}):\n${lines.map((line) => `  ${line}`).join("\n")}`);
-    if (interrupted) return void end(1, "the kernel died while it was to stop everything");
+    if (interrupted !== undefined) return void end(1, "the kernel died while it was to stop everything");
     keptKernel.send({ type: "DIED", at: performance.now() });
   }
 
@@ -138,9 +141,13 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
     resolveEnded(code);
   }
 
-  function interrupt(): void {
-    if (interrupted) return void end(1, "interrupted again", 0);
-    interrupted = true;
+  function interrupt(impatient: boolean): void {
+    const now = performance.now();
+    if (interrupted !== undefined) {
+      if (impatient && now - interrupted > SAME_MS) void end(1, "interrupted again", 0);
+      return;
+    }
+    interrupted = now;
     if (!kernel?.connected) return void end(0);
     say("stopping");
     report({ type: "shutdown" });

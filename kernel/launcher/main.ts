@@ -14,6 +14,9 @@ import { tetherKind } from "./tether.ts";
 
 const say = (line: string) => console.error(`soma: ${line}`);
 
+// Whoever reads what we say may go away, as a terminal does; everything goes on, and the log files have it.
+for (const output of [process.stdout, process.stderr]) output.on("error", () => undefined);
+
 async function main(): Promise<number> {
   const home = openHome();
   const lock = takeLock(join(home.run, "lock"));
@@ -43,7 +46,9 @@ async function main(): Promise<number> {
       return broker;
     },
   });
-  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(signal, launcher.interrupt);
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) {
+    process.on(signal, () => launcher.interrupt(signal === "SIGINT"));
+  }
   const code = await launcher.ended;
   for (const file of [pidFile, urlFile]) rmSync(file, { force: true });
   lock.release();

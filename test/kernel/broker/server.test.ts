@@ -12,7 +12,7 @@ import { authenticator } from "../../../kernel/ipc/jwt.ts";
 import { createKey } from "../../../kernel/ipc/nkey.ts";
 import { Authority } from "../../../kernel/keys/authority.ts";
 import { openHome } from "../../../kernel/launcher/home.ts";
-import { holderOf, isAlive, LockHeld } from "../../../kernel/launcher/lock.ts";
+import { type Holder, holderOf, isAlive, LockHeld } from "../../../kernel/launcher/lock.ts";
 import { TETHER_KINDS, tetherKind } from "../../../kernel/launcher/tether.ts";
 import { natsServer, withDirectory } from "./harness.ts";
 
@@ -21,9 +21,13 @@ async function options(directory: string) {
   return { program: await natsServer(), home, trust: new Authority(home.keys, { storage: STORAGE }) };
 }
 
-/** Resolves when the process is gone; the test's own time limit is the runner's. */
-async function gone(process_: ReturnType<typeof holderOf>): Promise<void> {
-  while (isAlive(process_)) await new Promise((resolve) => setTimeout(resolve, 10));
+/** Waits for the end of a process; fails after 15 s. */
+async function gone(holder: Holder): Promise<void> {
+  const end = performance.now() + 15_000;
+  while (isAlive(holder)) {
+    assert.ok(performance.now() < end, `process ${holder.pid} does not end`);
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
 }
 
 test("what one start wrote to JetStream is there after kill -9 and a restart on the same port", () =>
