@@ -1,0 +1,200 @@
+// Measures decoding on the wasm driver beside PyTorch (where it can be imported) and the memory's streaming read bandwidth,
+// all in turns within one run: node --import tsx bench/tensor/decode.ts [--shape 135M] [--threads 1] [--rounds 5]
+import { spawn } from "node:child_process";
+import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
+import os from "node:os";
+import path from "node:path";
+import readline from "node:readline";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import Table from "cli-table3";
+import { blockTokens, type LoadedModel, type Quantum } from "../../services/device/drivers/driver.ts";
+import { wasm } from "../../services/device/drivers/wasm/driver.ts";
+
+const shape = (vocab: number, width: number, layers: number, heads: number, kvHeads: number, ffn: number) => ({
+  ...{ model_type: "llama", vocab_size: vocab, hidden_size: width, num_hidden_layers: layers },
+  ...{ num_attention_heads: heads, num_key_value_heads: kvHeads, head_dim: width / heads, intermediate_size: ffn },
+  ...{ max_position_embeddings: 2048, rms_norm_eps: 1e-5, rope_theta: 10000, tie_word_embeddings: true },
+});
+type Config = ReturnType<typeof shape>;
+
+const shapes: Record<string, Config> = {
+  S: shape(1024, 128, 4, 4, 2, 352),
+  "15M": shape(32000, 288, 6, 6, 6, 768),
+  // SmolLM2-135M
+  "135M": shape(49152, 576, 30, 9, 3, 1536),
+};
+
+/** Writes random F32 weights of this config and returns the file's parameters that a decode step reads. */
+function writeWeights(config: Config, file: string): number {
+  const { hidden_size: width, intermediate_size: ffn, vocab_size: vocab } = config;
+  const [q, kv] = [config.num_attention_heads * config.head_dim, config.num_key_value_heads * config.head_dim];
+  const tensors: [string, number[]][] = [
+    ["model.embed_tokens.weight", [vocab, width]],
+    ["model.norm.weight", [width]],
+  ];
+  for (let i = 0; i < config.num_hidden_layers; i++) {
+    const add = (name: string, ...size: number[]) => tensors.push([`model.layers.${i}.${name}.weight`, size]);
+    add("input_layernorm", width);
+    add("post_attention_layernorm", width);
+    add("self_attn.q_proj", q, width);
+    add("self_attn.k_proj", kv, width);
+    add("self_attn.v_proj", kv, width);
+    add("self_attn.o_proj", width, q);
+    add("mlp.gate_proj", ffn, width);
+    add("mlp.up_proj", ffn, width);
+    add("mlp.down_proj", width, ffn);
+  }
+  let end = 0;
+  const header: Record<string, unknown> = {};
+  const counts = tensors.map(([name, size]) => {
+    const count = size.reduce((a, b) => a * b, 1);
+    header[name] = { dtype: "F32", shape: size, data_offsets: [end, (end += 4 * count)] };
+    return count;
+  });
+  let state = 42;
+  // One random pattern, of a length that fits no row, over and over: speed does not depend on the values.
+  const pattern = Float32Array.from({ length: 2 ** 20 - 3 }, () => {
+    state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
+    return (state / 2 ** 32 - 0.5) * 0.35;
+  });
+  const json = Buffer.from(JSON.stringify(header));
+  const length = Buffer.alloc(8);
+  length.writeBigUInt64LE(BigInt(json.length));
+  const fd = openSync(file, "w");
+  writeSync(fd, length);
+  writeSync(fd, json);
+  for (let left of counts)
+    for (; left > 0; left -= pattern.length) writeSync(fd, pattern.subarray(0, Math.min(left, pattern.length)));
+  closeSync(fd);
+  return counts.reduce((a, b) => a + b, 0);
+}
+
+const past = 64;
+const blocksOf = (index: number, each: number) => Array.from({ length: each }, (_, i) => index * each + i);
+
+/** Tokens per second of `steps` decode steps of `batch` sequences that have `past` tokens behind them. */
+async function decode(model: LoadedModel, batch: number, steps: number): Promise<number> {
+  const each = Math.ceil((past + steps + 1) / blockTokens);
+  const quantum = (id: string, pos: number, ids: number[], maxSteps: number): Quantum => ({
+    ...{ id, maxSteps, maxMs: 1e9, tokenBudget: 128 },
+    seqs: Array.from({ length: batch }, (_, i) => ({
+      ...{ seq: `${i}`, blocks: blocksOf(i, each), pos, ids, maxNew: maxSteps, stopIds: [] },
+      sample: { temperature: 0, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: i },
+    })),
+  });
+  const prompt = Array.from({ length: past }, (_, i) => i + 1);
+  await model.run(quantum("prefill", 0, prompt, 1000), () => {});
+  const report = await model.run(quantum("decode", past, [7], steps), () => {});
+  return (1000 * report.computedTokens) / report.ms;
+}
+
+async function prefill(model: LoadedModel, tokens: number): Promise<number> {
+  const ids = Array.from({ length: tokens }, (_, i) => i + 1);
+  const seqs = [
+    {
+      seq: "p",
+      blocks: blocksOf(0, Math.ceil(tokens / blockTokens)),
+      pos: 0,
+      ids,
+      sample: null,
+      maxNew: 0,
+      stopIds: [],
+    },
+  ];
+  const report = await model.run({ id: "prefill", maxSteps: 1000, maxMs: 1e9, tokenBudget: 128, seqs }, () => {});
+  return (1000 * report.computedTokens) / report.ms;
+}
+
+/** Bytes per second of a search through a buffer far larger than the caches, for a byte that is not there: pure reading. */
+function bandwidth(buffer: Buffer): number {
+  const start = performance.now();
+  if (buffer.indexOf(1) !== -1) throw new Error("the buffer is not zero");
+  return (1000 * buffer.length) / (performance.now() - start);
+}
+
+async function startTorch(config: Config, threads: number) {
+  const script = fileURLToPath(new URL("decode.py", import.meta.url));
+  for (const python of ["python3", "/usr/bin/python3"]) {
+    const child = spawn(python, [script, JSON.stringify(config), String(threads)], {
+      stdio: ["pipe", "pipe", "ignore"],
+    });
+    child.on("error", () => {});
+    const lines = readline.createInterface({ input: child.stdout })[Symbol.asyncIterator]();
+    const { value: ready } = await lines.next();
+    if (!ready) continue;
+    const run = async (batch: number, steps: number): Promise<number> => {
+      child.stdin.write(`${batch} ${past} ${steps}\n`);
+      return (batch * steps) / Number((await lines.next()).value);
+    };
+    return { version: ready.split(" ")[1] as string, run, stop: () => child.kill() };
+  }
+  return undefined;
+}
+
+const { values } = parseArgs({
+  options: {
+    shape: { type: "string", default: "135M" },
+    threads: { type: "string", default: "1" },
+    rounds: { type: "string", default: "5" },
+    strict: { type: "boolean", default: false },
+  },
+});
+const config = shapes[values.shape]!;
+const threads = Number(values.threads);
+const folder = mkdtempSync(path.join(os.tmpdir(), "soma-bench-"));
+try {
+  const weights = path.join(folder, "model.safetensors");
+  const parameters = writeWeights(config, weights);
+  const common = { config, weights, weightsHash: "random", kvBlocks: 200, threads, nice: 0, strict: values.strict };
+  const f32 = await wasm.load({ ...common, dtype: "f32" });
+  const int8 = await wasm.load({ ...common, dtype: "int8" });
+  const torch = await startTorch(config, threads);
+  // Written once: pages that nobody wrote are all one page.
+  const zeros = Buffer.alloc(2 ** 29).fill(0);
+  const steps = values.shape === "135M" ? 24 : 100;
+  const rows: [string, () => Promise<number> | number][] = [
+    ["read bandwidth, GB/s, 1 thread", () => bandwidth(zeros) / 1e9],
+    ["f32 batch 1", () => decode(f32, 1, steps)],
+    ["int8 batch 1", () => decode(int8, 1, steps)],
+    ...(torch ? [["torch batch 1", () => torch.run(1, steps)] as [string, () => Promise<number>]] : []),
+    ["f32 batch 4", () => decode(f32, 4, steps / 2)],
+    ["f32 batch 16", () => decode(f32, 16, steps / 4)],
+    ["int8 batch 16", () => decode(int8, 16, steps / 4)],
+    ...(torch ? [["torch batch 16", () => torch.run(16, steps / 4)] as [string, () => Promise<number>]] : []),
+    ["f32 prefill 512", () => prefill(f32, 512)],
+    ["int8 prefill 512", () => prefill(int8, 512)],
+  ];
+  const seen = new Map<string, number[]>(rows.map(([name]) => [name, []]));
+  // Round 0 warms up: compilers, page tables, clocks.
+  for (let round = 0; round <= Number(values.rounds); round++)
+    for (const [name, measure] of rows) {
+      const value = await measure();
+      if (round > 0) seen.get(name)!.push(value);
+    }
+  const table = new Table({ head: ["tokens/s unless said", "median", "least", "most", "note"] });
+  const median = (name: string) => [...seen.get(name)!].sort((a, b) => a - b)[Math.floor(seen.get(name)!.length / 2)]!;
+  const ratio = (name: string, peer: string) => (torch ? `${(median(name) / median(peer)).toFixed(2)} x torch` : "");
+  const notes: Record<string, string> = {
+    "f32 batch 1": `${((median("f32 batch 1") * parameters * 4) / 1e9).toFixed(1)} GB/s of weights; ${ratio("f32 batch 1", "torch batch 1")}`,
+    "int8 batch 1": `${(median("int8 batch 1") / median("f32 batch 1")).toFixed(2)} x f32`,
+    "f32 batch 16": ratio("f32 batch 16", "torch batch 16"),
+    "int8 batch 16": ratio("int8 batch 16", "torch batch 16"),
+  };
+  for (const [name, list] of seen)
+    table.push([
+      name,
+      ...[median(name), Math.min(...list), Math.max(...list)].map((v) => v.toFixed(1)),
+      notes[name] ?? "",
+    ]);
+  console.log(
+    `${values.shape}, ${(parameters / 1e6).toFixed(1)}M parameters, ${threads} thread(s), ${values.rounds} rounds in turns`,
+  );
+  console.log(`load ${os.loadavg()[0]!.toFixed(1)} on ${os.availableParallelism()} cores, node ${process.version}`);
+  console.log(`${f32.numerics}; torch ${torch?.version ?? "not importable"}`);
+  console.log(table.toString());
+  await Promise.all([f32.unload(), int8.unload()]);
+  torch?.stop();
+} finally {
+  rmSync(folder, { recursive: true, force: true });
+}

@@ -1,0 +1,63 @@
+// Owns the table of drivers, best first, and which of them this host can use.
+import { createRequire } from "node:module";
+import { SomaError } from "../../../kernel/abi/errors.ts";
+import type { Driver } from "./driver.ts";
+import { wasm } from "./wasm/driver.ts";
+
+export interface DriverRow {
+  driver: string;
+  ok: boolean;
+  /** Why it works or not, in one line. */
+  why: string;
+  /** It is the one used when nobody names another. */
+  chosen: boolean;
+}
+
+/** Drivers with native code live in a folder of their own with their own packages, so that nobody has to install them. */
+function native(name: string, addon: string): Driver {
+  const absent = (why: string) => new SomaError("ENOSYS", `driver ${name}: ${why}`);
+  const probe = () => {
+    try {
+      createRequire(new URL(`./${name}/`, import.meta.url)).resolve(addon);
+    } catch {
+      return { ok: false, why: `${addon} is not installed in services/device/drivers/${name}` };
+    }
+    return { ok: false, why: `${addon} is installed, but this version of Soma has no engine for it` };
+  };
+  return { name, probe, load: () => Promise.reject(absent(probe().why)) };
+}
+
+/** Best first. */
+export const DRIVERS: readonly Driver[] = [
+  native("tfjs-node-gpu", "@tensorflow/tfjs-node-gpu"),
+  native("tfjs-node", "@tensorflow/tfjs-node"),
+  wasm,
+];
+
+/** Probes each; one that fails, or throws, is only said to be unusable. */
+export function probeDrivers(drivers: readonly Driver[] = DRIVERS): DriverRow[] {
+  const rows = drivers.map((driver) => ({ driver: driver.name, chosen: false, ...probe(driver) }));
+  const best = rows.find(({ ok }) => ok);
+  if (best) best.chosen = true;
+  return rows;
+}
+
+function probe(driver: Driver): { ok: boolean; why: string } {
+  try {
+    return driver.probe();
+  } catch (error) {
+    return { ok: false, why: (error as Error).message };
+  }
+}
+
+/** The driver of that name, or the chosen one. EINVAL when there is none of that name, ENOSYS when it does not work here. */
+export function pickDriver(rows: readonly DriverRow[], name: string | undefined, drivers = DRIVERS): Driver {
+  const row = rows.find((row) => (name === undefined ? row.chosen : row.driver === name));
+  if (row === undefined) {
+    const names = rows.map(({ driver }) => driver).join(", ");
+    if (name !== undefined) throw new SomaError("EINVAL", `no driver "${name}": use one of ${names}`);
+    throw new SomaError("ENOSYS", `no driver works on this host: see "soma device ls"`);
+  }
+  if (!row.ok) throw new SomaError("ENOSYS", `driver ${row.driver} does not work here: ${row.why}`);
+  return drivers.find((driver) => driver.name === row.driver)!;
+}
