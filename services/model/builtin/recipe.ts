@@ -17,17 +17,23 @@ export interface Recipe {
   training: Training;
 }
 
+/** Fields of the device's training spec; those left out have its defaults. */
 export interface Training {
   seed: number;
-  /** Sequences in a step. */
+  /** Examples in a step, over all workers. */
   batch: number;
   steps: number;
-  /** Peak; rises over `warmup` steps, then falls to 0 along a cosine. */
-  learningRate: number;
+  /** Peak learning rate: rises over `warmup` steps, then falls along a cosine to `floor` times itself. */
+  lr: number;
   warmup: number;
+  floor: number;
+  /** Decay of the mean squared gradient: less than usual, because the run is short. */
+  beta2: number;
   weightDecay: number;
   /** Largest norm of the gradient. */
   clip: number;
+  /** Steps between two measurements of the validation loss. */
+  evaluateEvery: number;
 }
 
 export function builtinRecipe(): Recipe {
