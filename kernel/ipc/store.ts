@@ -163,11 +163,11 @@ export interface StreamEntry {
   value: unknown;
 }
 
-/** Reads the last `tail` messages of a stream that match the subject and, with `follow`, what comes after. */
+/** Reads the last `tail` messages of a stream that match the subject, or those `after` a sequence, and, with `follow`, what comes. */
 export async function* readStream(
   bus: NatsBus,
   store: StoreName,
-  options: { subject?: string; tail?: number; follow?: boolean; signal?: AbortSignal },
+  options: { subject?: string; tail?: number; after?: number; follow?: boolean; signal?: AbortSignal },
 ): AsyncGenerator<StreamEntry> {
   const js = jetstream(bus);
   const stream = streamName(store);
@@ -176,7 +176,7 @@ export async function* readStream(
   const subject = options.subject ?? (STORES[store] as { subjects?: readonly string[] }).subjects?.[0] ?? ">";
   const start =
     options.tail === undefined
-      ? state.first_seq
+      ? Math.max(state.first_seq, (options.after ?? 0) + 1)
       : await tailStart(jsm, stream, subject, state.first_seq, state.last_seq, options.tail);
   const consumer = await js.consumers.get(stream, {
     filterSubjects: subject,
