@@ -63,9 +63,12 @@ export class GrantTable {
   apply(holder: string, record: unknown): void {
     const before = this.known.get(holder);
     const next = record === undefined ? undefined : this.verify(holder, record, before);
-    if (next === undefined) this.known.delete(holder);
-    else this.known.set(holder, next);
-    this.former.delete(holder);
+    if (next === undefined) {
+      this.known.delete(holder);
+    } else {
+      this.known.set(holder, next);
+      this.former.delete(holder);
+    }
     if (before !== undefined && before.grant.id !== next?.grant.id) this.gone(holder, "revoked");
     this.arm();
   }

@@ -4,9 +4,10 @@ import {
   DiscardPolicy,
   type JetStreamManager,
   type KV,
+  type KvEntry,
+  type KvWatchOptions,
   NatsError,
   nanos,
-  type ObjectStore,
   RetentionPolicy,
   StorageType,
 } from "nats";
@@ -24,13 +25,14 @@ export interface Entry<T> {
 /** A bucket of MessagePack values. */
 export class Kv<T = unknown> {
   private constructor(
+    private readonly bus: NatsBus,
     private readonly kv: KV,
     private readonly name: StoreName,
   ) {}
 
   static async open<T>(bus: NatsBus, name: StoreName): Promise<Kv<T>> {
     const options = { bindOnly: true, allow_direct: true } as object;
-    return new Kv<T>(await jetstream(bus).views.kv(name, options), name);
+    return new Kv<T>(bus, await jetstream(bus).views.kv(name, options), name);
   }
 
   async get(key: string): Promise<Entry<T> | undefined> {
@@ -56,33 +58,82 @@ export class Kv<T = unknown> {
     return keys;
   }
 
+  /** Key -> bytes of its value, without fetching the values. */
+  async sizes(filter = ">"): Promise<Map<string, number>> {
+    const sizes = new Map<string, number>();
+    const stop = await this.follow({ key: filter, headers_only: true }, ({ key, operation, length }) => {
+      if (operation === "PUT") sizes.set(key, length);
+    });
+    stop();
+    return sizes;
+  }
+
   async entries(filter = ">"): Promise<Entry<T>[]> {
     const found = await Promise.all((await this.keys(filter)).map((key) => this.get(key)));
     return found.filter((entry) => entry !== undefined);
   }
 
-  /** Calls back for what is there and for each change after; `value` undefined means deleted. Resolves once what is there was told. */
+  /**
+   * Calls back for what is there and for each change after; `value` undefined means deleted. Resolves once what is there
+   * was told; all of it is told again when the broker came back, since the library notices that only after seconds.
+   */
   async watch(
     onChange: (key: string, value: T | undefined, revision: number) => void,
     filter = ">",
   ): Promise<() => void> {
-    let told: () => void = () => {};
-    const initial = new Promise<void>((resolve) => {
-      told = resolve;
+    const begin = () =>
+      this.follow({ key: filter }, ({ key, operation, value, revision }) =>
+        onChange(key, operation === "PUT" ? (decode(value) as T) : undefined, revision),
+      );
+    let stop = await begin();
+    let stopped = false;
+    let restart = Promise.resolve();
+    const again = async () => {
+      stop();
+      if (!stopped && this.bus.connected) stop = await begin();
+    };
+    const forget = this.bus.on((event) => {
+      if (event.type !== "back") return;
+      restart = restart.then(again).catch((error) => {
+        // Otherwise the broker went away once more and will be back.
+        if (this.bus.connected) rethrow(error);
+      });
     });
-    const watcher = await this.guard(this.kv.watch({ key: filter, initializedFn: () => told() }));
-    const ended = (async () => {
-      for await (const entry of watcher) {
-        onChange(entry.key, entry.operation === "PUT" ? (decode(entry.value) as T) : undefined, entry.revision);
-      }
-    })();
+    return () => {
+      stopped = true;
+      forget();
+      stop();
+    };
+  }
+
+  /** Reads what is there, then what comes, until stopped; resolves when all that is there was read. */
+  private async follow(options: KvWatchOptions, onEntry: (entry: KvEntry) => void): Promise<() => void> {
+    let told: () => void = () => {};
+    let failed: (error: Error) => void = () => {};
+    const initial = new Promise<void>((resolve, reject) => {
+      told = resolve;
+      failed = reject;
+    });
+    const watcher = await this.guard(this.kv.watch({ ...options, initializedFn: () => told() }));
+    const forget = this.bus.on((event) => {
+      if (event.type === "lost" || event.type === "closed")
+        failed(new SomaError("EIO", "the broker went away while the store was read: try again", { executed: "no" }));
+    });
+    const read = async () => {
+      for await (const entry of watcher) onEntry(entry);
+    };
     // A handler's throw is our bug: it must end the actor, not the watch alone.
-    ended.catch((error) =>
-      setImmediate(() => {
-        throw error;
-      }),
-    );
-    await initial;
+    read().catch(rethrow);
+    try {
+      await initial;
+    } catch (error) {
+      watcher.stop();
+      throw error;
+    } finally {
+      forget();
+    }
+    // The library may say so while the last entries still wait in its queue, which is read in microtasks.
+    await new Promise((resolve) => setImmediate(resolve));
     return () => watcher.stop();
   }
 
@@ -95,41 +146,87 @@ export class Kv<T = unknown> {
   }
 }
 
-/** An object bucket: large values in chunks. */
+/** Bytes of one stored chunk of an object, and how many are on their way to the broker at a time. */
+const OBJECT_CHUNK = 128 * 1024;
+const OBJECT_FLIGHT = 8;
+
+/**
+ * An object bucket: large values in chunks, under an id that the writer chooses and uses once. What is there is for the
+ * writer to record elsewhere, afterwards: an id without a record was never finished. (The library's object store takes
+ * no backpressure, in neither direction, and cannot find what a crash left half-written.)
+ */
 export class Objects {
   private constructor(
-    private readonly os: ObjectStore,
+    private readonly bus: NatsBus,
+    private readonly jsm: JetStreamManager,
     private readonly name: StoreName,
   ) {}
 
   static async open(bus: NatsBus, name: StoreName): Promise<Objects> {
-    const config = STORES[name];
-    return new Objects(
-      await jetstream(bus).views.os(name, {
-        max_bytes: config.maxBytes,
-        storage: StorageType.File,
-        description: config.what,
-      }),
-      name,
-    );
+    return new Objects(bus, await jetstream(bus).jetstreamManager(false), name);
   }
 
-  async put(name: string, data: ReadableStream<Uint8Array>): Promise<void> {
-    await this.guard(this.os.put({ name, options: { max_chunk_size: 128 * 1024 } }, data));
+  /** Stores the pieces as they come; resolves with the size once all are stored. What a failure left is removed. */
+  async put(id: string, pieces: AsyncIterable<Uint8Array>): Promise<number> {
+    const js = jetstream(this.bus);
+    const flight: Promise<unknown>[] = [];
+    let size = 0;
+    let held: Uint8Array[] = [];
+    let heldBytes = 0;
+    const send = async () => {
+      if (flight.length >= OBJECT_FLIGHT) await flight.shift();
+      const chunk = js.publish(this.subject(id), Buffer.concat(held, heldBytes));
+      // Its failure is thrown where it is awaited, perhaps after another's.
+      chunk.catch(() => {});
+      flight.push(chunk);
+      held = [];
+      heldBytes = 0;
+    };
+    try {
+      for await (const piece of pieces) {
+        held.push(piece);
+        heldBytes += piece.length;
+        size += piece.length;
+        if (heldBytes >= OBJECT_CHUNK) await send();
+      }
+      if (heldBytes > 0) await send();
+      await Promise.all(flight);
+      return size;
+    } catch (cause) {
+      await Promise.allSettled(flight);
+      // Away, too, when the broker is: then it is found by `ids` later.
+      await this.del(id).catch(() => {});
+      throw storeError(this.name, cause);
+    }
   }
-  async get(name: string): Promise<{ size: number; data: ReadableStream<Uint8Array> } | undefined> {
-    const found = await this.guard(this.os.get(name));
-    return found === null ? undefined : { size: found.info.size, data: found.data };
+
+  /** The chunks of an object of `size` bytes, fetched one by one as they are asked for; ENOENT when they are not all there. */
+  async *read(id: string, size: number): AsyncGenerator<Uint8Array> {
+    let seq = 1;
+    for (let read = 0; read < size; ) {
+      const wanted = Buffer.from(JSON.stringify({ seq, next_by_subj: this.subject(id) }));
+      const subject = `$JS.API.DIRECT.GET.${streamName(this.name)}`;
+      const chunk = await this.guard(this.bus.nc.request(subject, wanted, { timeout: 5_000 }));
+      if (chunk.headers?.code === 404) throw new SomaError("ENOENT", `the value is gone: it was dropped meanwhile`);
+      yield chunk.data;
+      read += chunk.data.length;
+      seq = Number(chunk.headers?.get("Nats-Sequence")) + 1;
+    }
   }
-  async size(name: string): Promise<number | undefined> {
-    const info = await this.guard(this.os.info(name));
-    return info === null || info.deleted ? undefined : info.size;
+
+  async del(id: string): Promise<void> {
+    await this.guard(this.jsm.streams.purge(streamName(this.name), { filter: this.subject(id) }));
   }
-  async del(name: string): Promise<void> {
-    await this.guard(this.os.delete(name));
+
+  /** Every id of which there is a chunk. */
+  async ids(): Promise<string[]> {
+    const filter = this.subject("*");
+    const info = await this.guard(this.jsm.streams.info(streamName(this.name), { subjects_filter: filter }));
+    return Object.keys(info.state.subjects ?? {}).map((subject) => subject.slice(filter.length - 1));
   }
-  async names(): Promise<string[]> {
-    return (await this.guard(this.os.list())).map((info) => info.name);
+
+  private subject(id: string): string {
+    return `$O.${this.name}.C.${id}`;
   }
 
   private async guard<R>(promise: Promise<R>): Promise<R> {
@@ -283,6 +380,13 @@ function storeSubjects(name: StoreName, store: Store): string[] {
   if (store.kind === "kv") return [`$KV.${name}.>`];
   if (store.kind === "objects") return [`$O.${name}.C.>`, `$O.${name}.M.>`];
   return [...(store.subjects ?? [])];
+}
+
+/** Outside of any promise, so that it ends the actor. */
+function rethrow(error: unknown): void {
+  setImmediate(() => {
+    throw error;
+  });
 }
 
 function jetstream(bus: NatsBus) {

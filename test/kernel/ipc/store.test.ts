@@ -1,0 +1,87 @@
+import { createHash, randomBytes } from "node:crypto";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { SomaError } from "../../../kernel/abi/errors.ts";
+import { servicePermissions } from "../../../kernel/abi/rights.ts";
+import type { NatsBus } from "../../../kernel/ipc/bus.ts";
+import { Kv, Objects } from "../../../kernel/ipc/store.ts";
+import { startWorld, type World } from "../../helpers/world.ts";
+
+let world: World;
+let bus: NatsBus;
+test.before(async () => {
+  world = await startWorld({ stores: true });
+  bus = await world.connect("memory-1", servicePermissions("memory", "memory-1", 1));
+});
+test.after(() => world.stop());
+
+async function* pieces(bytes: Uint8Array, size: number) {
+  for (let at = 0; at < bytes.length; at += size) yield bytes.subarray(at, at + size);
+}
+
+test("what a watch found is told by the time it resolves, however much it is", async () => {
+  const kv = await Kv.open<number>(bus, "data");
+  await Promise.all(Array.from({ length: 300 }, (_, i) => kv.put(`many.${i}`, i)));
+  await kv.del("many.7");
+  const seen = new Map<string, number>();
+  const stop = await kv.watch((key, value) => value !== undefined && seen.set(key, value), "many.*");
+  assert.is(seen.size, 299);
+  stop();
+});
+
+test("sizes are those of the values, deleted keys are left out", async () => {
+  const kv = await Kv.open<string>(bus, "data");
+  await kv.put("sized.a", "x".repeat(100));
+  await kv.put("sized.b", "");
+  await kv.put("sized.c", "gone");
+  await kv.del("sized.c");
+  assert.equal([...(await kv.sizes("sized.*"))].sort(), [
+    ["sized.a", 102],
+    ["sized.b", 1],
+  ]);
+  assert.equal([...(await kv.sizes("nothing.*"))], []);
+});
+
+test("an object comes back byte for byte, whatever the pieces were", async () => {
+  const objects = await Objects.open(bus, "blobs");
+  for (const [size, piece] of [
+    [0, 1],
+    [1, 1],
+    [128 * 1024, 64 * 1024],
+    [3_000_001, 50_000],
+  ] as const) {
+    const bytes = randomBytes(size);
+    const id = `o${size}`;
+    assert.is(await objects.put(id, pieces(bytes, piece)), size);
+    const hash = createHash("sha256");
+    for await (const chunk of objects.read(id, size)) hash.update(chunk);
+    assert.is(hash.digest("hex"), createHash("sha256").update(bytes).digest("hex"));
+  }
+  assert.equal((await objects.ids()).sort(), ["o1", "o131072", "o3000001"]);
+  await objects.del("o1");
+  assert.equal((await objects.ids()).sort(), ["o131072", "o3000001"]);
+  await Promise.all(["o131072", "o3000001"].map((id) => objects.del(id)));
+});
+
+test("a put that fails in the middle leaves nothing, and its own error is told", async () => {
+  const objects = await Objects.open(bus, "blobs");
+  async function* broken() {
+    yield new Uint8Array(300_000);
+    throw new SomaError("EDQUOT", "too much");
+  }
+  const error = await objects.put("broken", broken()).catch((thrown: SomaError) => thrown);
+  assert.is((error as SomaError).code, "EDQUOT");
+  assert.equal(await objects.ids(), []);
+});
+
+test("an object that is deleted while it is read ends with ENOENT", async () => {
+  const objects = await Objects.open(bus, "blobs");
+  await objects.put("short", pieces(randomBytes(600_000), 64_000));
+  const reader = objects.read("short", 600_000);
+  await reader.next();
+  await objects.del("short");
+  const error = await reader.next().catch((thrown: SomaError) => thrown);
+  assert.is((error as SomaError).code, "ENOENT");
+});
+
+test.run();
