@@ -28,6 +28,15 @@ export async function withDirectory<T>(work: (directory: string) => Promise<T> |
   }
 }
 
+/** The promise, or a failure after 15 s: far more than anything here takes, so that a test fails instead of hanging. */
+export async function within<T>(what: string, promise: Promise<T>): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${what} did not happen within 15 s`)), 15_000);
+  });
+  return Promise.race([promise, late]).finally(() => clearTimeout(timer));
+}
+
 export interface Bench {
   home: Home;
   trust: Authority;

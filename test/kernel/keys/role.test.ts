@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { type Credential, mint } from "../../../kernel/ipc/jwt.ts";
 import { createKey, type KeyPair } from "../../../kernel/ipc/nkey.ts";
 import type { RoleTemplate } from "../../../kernel/keys/claims.ts";
-import { type Bench, withBroker } from "../broker/harness.ts";
+import { type Bench, withBroker, within } from "../broker/harness.ts";
 
 const TEMPLATE: RoleTemplate = {
   permissions: {
@@ -117,7 +117,7 @@ test("the template's limits hold for its users", () =>
       for await (const { type, data } of ada.status()) if (type === "error") return String(data);
     })();
     for (let i = 0; i < 12; i++) ada.subscribe(`_INBOX.ada.${i}`);
-    assert.is(await refused, "NATS_PROTOCOL_ERR");
+    assert.is(await within("the refusal", refused), "NATS_PROTOCOL_ERR");
     assert.match(readFileSync(join(home.log, "broker.log"), "utf8"), "maximum subscriptions exceeded");
   }));
 
@@ -138,7 +138,7 @@ test("a changed template drops the role's connections, which come back with the 
     assert.not(ada.isClosed(), "the same template again drops nobody");
     trust.role("app", { permissions: { ...TEMPLATE.permissions, pub: { allow: ["changed.{{name()}}"] } } });
     await push();
-    await ada.closed();
+    await within("the end of ada's connection", ada.closed());
     const again = await connect(user);
     assert.equal(await allowed(again, [CALLS[0]!, "changed.ada"]), ["changed.ada"]);
     await bob.flush();

@@ -1,4 +1,5 @@
 // A child for tests: says what it got, then does what its first argument says.
+import { spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
 
 const [mode, detail] = process.argv.slice(2);
@@ -13,6 +14,10 @@ const modes: Record<string, () => void> = {
     console.log(`secret ${readFileSync(0, "utf8")}, limit ${process.execArgv.find((a) => a.includes("old-space"))}`),
   throw: () => {
     throw new Error("it went wrong");
+  },
+  parent: () => {
+    console.log(`grandchild ${spawn("sleep", ["600"], { stdio: "inherit" }).pid}.`);
+    setInterval(() => undefined, 1_000);
   },
   busy: () => {
     for (;;);

@@ -6,7 +6,8 @@ import { Children } from "../../../kernel/launcher/children.ts";
 import { startOf } from "../../../kernel/launcher/lock.ts";
 import type { Report, StartOrder } from "../../../kernel/launcher/protocol.ts";
 import { TETHER_KINDS, type TetherKind, tetherKind } from "../../../kernel/launcher/tether.ts";
-import { withDirectory } from "../broker/harness.ts";
+import { withDirectory, within } from "../broker/harness.ts";
+import { gone } from "./machine.ts";
 
 type Of<T extends Report["type"]> = Extract<Report, { type: T }>;
 
@@ -54,13 +55,16 @@ class Bench {
     for (;;) {
       const at = this.#reports.findIndex((report) => report.type === type);
       if (at >= 0) return this.#reports.splice(at, 1)[0] as Of<T>;
-      await new Promise<void>((resolve) => (this.#wake = resolve));
+      await within(`the report ${type}`, new Promise<void>((resolve) => (this.#wake = resolve)));
     }
   }
 
   /** Resolves when the children have printed `text`. */
   async printed(text: string): Promise<void> {
-    while (!this.output.join("").includes(text)) await new Promise((resolve) => setTimeout(resolve, 10));
+    const all = async () => {
+      while (!this.output.join("").includes(text)) await new Promise((resolve) => setTimeout(resolve, 10));
+    };
+    await within(`the output ${text}`, all());
   }
 }
 
@@ -122,6 +126,20 @@ test("signals reach the child that they are for, and only while it runs", () =>
     assert.not.equal(startOf(b.pid), undefined);
     bench.children.kill("a", "SIGTERM");
     assert.match((await bench.next("refused")).reason, "a does not run");
+  }));
+
+test("whom a child has started ends with it, however it ends", () =>
+  withChildren(tetherKind(), async (bench) => {
+    for (const signal of ["SIGTERM", "SIGKILL"] as const) {
+      bench.output.length = 0;
+      bench.start("a", ["parent"]);
+      await bench.printed(".\n");
+      const grandchild = Number(bench.output.join("").match(/grandchild (\d+)/)![1]);
+      assert.not.equal(startOf(grandchild), undefined);
+      bench.children.kill("a", signal);
+      assert.is((await bench.next("exited")).signal, signal);
+      await gone([grandchild]);
+    }
   }));
 
 test("an id that is taken or malformed is refused and nothing is started", () =>

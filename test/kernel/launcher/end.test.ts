@@ -5,6 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { startOf } from "../../../kernel/launcher/lock.ts";
 import type { StartOrder } from "../../../kernel/launcher/protocol.ts";
+import { within } from "../broker/harness.ts";
 import { checkBroker, gone, Machine, processesOf, start, withMachine } from "./machine.ts";
 
 test("kill -9 of the launcher leaves no process behind, and the home can be used again", () =>
@@ -17,13 +18,13 @@ test("kill -9 of the launcher leaves no process behind, and the home can be used
     // Launcher, broker, kernel, three children, and the compilers that tsx started.
     assert.ok(processesOf(machine.home).length >= 6);
     machine.process.kill("SIGKILL");
-    await machine.exit;
+    await within("the exit", machine.exit);
     await gone(processesOf(machine.home));
     assert.equal(processesOf(machine.home), []);
     const again = new Machine(machine.home);
     const next = await again.kernel();
     next.order({ type: "stop", code: 0 });
-    assert.equal(await again.exit, [0, null]);
+    assert.equal(await within("the exit", again.exit), [0, null]);
   }));
 
 test("Ctrl-C reaches the launcher alone: the kernel is asked first, the broker goes last", () =>
@@ -39,7 +40,7 @@ test("Ctrl-C reaches the launcher alone: the kernel is asked first, the broker g
     assert.is((await kernel.next("exited")).signal, "SIGTERM", "the child ran until the kernel ended it");
     await checkBroker(machine.home, url);
     kernel.order({ type: "stop", code: 0 });
-    assert.equal(await machine.exit, [0, null]);
+    assert.equal(await within("the exit", machine.exit), [0, null]);
     assert.match(readFileSync(join(machine.home, "log", "broker.log"), "utf8"), "Server Exiting");
   }));
 
@@ -55,14 +56,14 @@ test("a second Ctrl-C does not wait for the kernel", () =>
     assert.is((await kernel.next("children")).children.length, 1, "what comes with the first is not a second");
     await sleep(600); // Longer than one Ctrl-C may take to arrive twice.
     machine.process.kill("SIGINT");
-    assert.equal(await machine.exit, [1, null]);
+    assert.equal(await within("the exit", machine.exit), [1, null]);
     assert.match(machine.text, "interrupted again");
     assert.is(startOf(pid), undefined);
   }));
 
 test("a kernel that keeps failing is given up: everything stops with exit 1 and its last words", () =>
   withMachine(async (machine) => {
-    assert.equal(await machine.exit, [1, null]);
+    assert.equal(await within("the exit", machine.exit), [1, null]);
     assert.match(machine.text, /no\/such\/kernel\.ts/);
     assert.match(machine.text, "the kernel keeps failing: stopping everything");
     assert.is(machine.text.match(/the kernel died/g)?.length, 6);

@@ -13,7 +13,7 @@ import { authenticator } from "../../../kernel/ipc/jwt.ts";
 import { Authority } from "../../../kernel/keys/authority.ts";
 import { startOf } from "../../../kernel/launcher/lock.ts";
 import type { Order, Report } from "../../../kernel/launcher/protocol.ts";
-import { natsServer, withDirectory } from "../broker/harness.ts";
+import { natsServer, withDirectory, within } from "../broker/harness.ts";
 
 const MAIN = fileURLToPath(new URL("../../../kernel/launcher/main.ts", import.meta.url));
 export const KERNEL = fileURLToPath(new URL("./kernel.ts", import.meta.url));
@@ -96,7 +96,7 @@ export class Kernel {
       if (message?.type === "hello") this.pid = message.pid;
       if (message) return message as Of<T>;
       if (this.#closed) throw new Error(`the kernel is gone before it heard ${type}`);
-      await new Promise<void>((resolve) => (this.#wake = resolve));
+      await within(`the report ${type}`, new Promise<void>((resolve) => (this.#wake = resolve)));
     }
   }
 }

@@ -3,6 +3,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { startOf } from "../../../kernel/launcher/lock.ts";
+import { within } from "../broker/harness.ts";
 import { checkBroker, gone, KERNEL, Machine, processesOf, start, withMachine } from "./machine.ts";
 
 test("the kernel orders, the launcher starts, kills and reports; stop ends all with the kernel's code", () =>
@@ -24,7 +25,7 @@ test("the kernel orders, the launcher starts, kills and reports; stop ends all w
     kernel.order({ type: "nonsense" } as never);
     assert.match((await kernel.next("refused")).reason, "no order is called nonsense");
     kernel.order({ type: "stop", code: 42 });
-    assert.equal(await machine.exit, [42, null]);
+    assert.equal(await within("the exit", machine.exit), [42, null]);
     assert.match(machine.text, "test kernel");
     assert.not(existsSync(join(machine.home, "run", "pid")));
   }));
@@ -67,7 +68,7 @@ test("a second launcher on the same home says in one line who runs there and how
   withMachine(async (machine) => {
     const kernel = await machine.kernel();
     const second = new Machine(machine.home);
-    assert.equal(await second.exit, [1, null]);
+    assert.equal(await within("the exit", second.exit), [1, null]);
     assert.match(second.text, new RegExp(`^soma: runs already as process ${machine.process.pid} .*attach.*\n$`));
     kernel.order({ type: "list" });
     await kernel.next("children");
@@ -80,7 +81,7 @@ test("with NATS_URL no broker is started and the kernel is told that one", () =>
       assert.equal(await kernel.next("broker"), { type: "broker", state: "up", url: "nats://127.0.0.1:1" });
       assert.not(existsSync(join(machine.home, "log", "broker.log")));
       kernel.order({ type: "stop", code: 0 });
-      assert.equal(await machine.exit, [0, null]);
+      assert.equal(await within("the exit", machine.exit), [0, null]);
     },
     KERNEL,
     { NATS_URL: "nats://127.0.0.1:1" },
