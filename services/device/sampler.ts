@@ -20,14 +20,14 @@ export function sample(
 ): number {
   penalise(logits, settings.repetitionPenalty, history);
   const { temperature, topK, topP, minP } = settings;
-  let ids: ArrayLike<number> | undefined = settings.allowed;
+  let ids: ArrayLike<number> | undefined = settings.allowed && Int32Array.from(settings.allowed).sort();
   if (temperature === 0) return likeliest(logits, ids);
   if (topK > 0 && topK < (ids ?? logits).length) ids = best(logits, ids, topK);
 
   const peak = logits[likeliest(logits, ids)]!;
-  let weights = new Float64Array((ids ?? logits).length);
+  const weights = new Float64Array((ids ?? logits).length);
   for (let i = 0; i < weights.length; i++) weights[i] = Math.exp((logits[ids ? ids[i]! : i]! - peak) / temperature);
-  if (topP < 1) [ids, weights] = nucleus(ids, weights, topP);
+  if (topP < 1) keepNucleus(weights, topP);
 
   // The peak's weight is 1, so min-p compares weights as they are.
   let total = 0;
@@ -87,21 +87,20 @@ export function best(logits: Float32Array, ids: ArrayLike<number> | undefined, c
   return pool.sort(rank).slice(0, count);
 }
 
-// The fewest ids, by rank, whose share of the total reaches `share`. Weights below (1 - share) / n of the total cannot be
-// among them (all such together weigh less than 1 - share), so only the few others are sorted.
-function nucleus(
-  ids: ArrayLike<number> | undefined,
-  weights: Float64Array,
-  share: number,
-): [ids: number[], weights: Float64Array<ArrayBuffer>] {
+// Zeroes the weights outside the fewest likeliest whose share of the total reaches `share`; among equals the first stay.
+// Weights below (1 - share) / n of the total cannot be among them (all such together weigh less than 1 - share), so only
+// the others are sorted, as plain numbers: on flat distributions they are many.
+function keepNucleus(weights: Float64Array, share: number): void {
   let total = 0;
   for (let i = 0; i < weights.length; i++) total += weights[i]!;
   const least = ((1 - share) * total) / weights.length;
-  const heavy: number[] = [];
-  for (let i = 0; i < weights.length; i++) if (weights[i]! >= least) heavy.push(i);
-  heavy.sort((a, b) => weights[b]! - weights[a]! || (ids ? ids[a]! - ids[b]! : a - b));
-  let kept = 0;
-  for (let sum = 0; kept < heavy.length && sum < share * total; kept++) sum += weights[heavy[kept]!]!;
-  heavy.length = Math.max(kept, 1);
-  return [heavy.map((i) => (ids ? ids[i]! : i)), Float64Array.from(heavy, (i) => weights[i]!)];
+  const rising = weights.filter((weight) => weight >= least).sort();
+  let at = rising.length - 1;
+  let sum = rising[at]!;
+  while (at > 0 && sum < share * total) sum += rising[--at]!;
+  const smallest = rising[at]!;
+  let equals = rising.length - at;
+  for (let i = 0; i < weights.length; i++) if (weights[i]! > smallest) equals--;
+  for (let i = 0; i < weights.length; i++)
+    if (weights[i]! < smallest || (weights[i] === smallest && equals-- <= 0)) weights[i] = 0;
 }

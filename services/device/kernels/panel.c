@@ -82,12 +82,18 @@ INLINE f32 half_to_f32(u16 half) {
   return sign ? -scaled : scaled;
 }
 
-// `count` numbers of a safetensors file (kind 0: F32, 1: F16, 2: BF16) as f32.
-EXPORT void to_f32(const void *from, u32 kind, f32 *to, u32 count) {
-  for (u32 i = 0; i < count; i++)
-    to[i] = kind == 0 ? ((const f32 *)from)[i]
-          : kind == 1 ? half_to_f32(((const u16 *)from)[i])
-                      : as_f32((u32)((const u16 *)from)[i] << 16);
+// `count` numbers of a safetensors file (kind 0: F32, 1: F16, 2: BF16) as f32. Returns 1 if all are finite.
+EXPORT u32 to_f32(const void *from, u32 kind, f32 *to, u32 count) {
+  u32 finite = 1;
+  for (u32 i = 0; i < count; i++) {
+    union { f32 f; u32 u; } number;
+    if (kind == 0) number.f = ((const f32 *)from)[i];
+    else if (kind == 1) number.f = half_to_f32(((const u16 *)from)[i]);
+    else number.u = (u32)((const u16 *)from)[i] << 16;
+    finite &= (number.u & 0x7f800000) != 0x7f800000;
+    to[i] = number.f;
+  }
+  return finite;
 }
 
 // One panel from `rows` <= 16 row-major weight rows; missing rows become zeros.

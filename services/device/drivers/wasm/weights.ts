@@ -49,9 +49,13 @@ export function openWeights(path: string): WeightsFile {
     const header = Buffer.alloc(headerBytes);
     readSync(fd, header, 0, headerBytes, 8);
     const tensors = parse(path, header.toString("utf8"));
-    for (const [name, tensor] of Object.entries(tensors))
-      if (name !== "__metadata__" && 8 + headerBytes + tensor!.data_offsets[1] > size)
-        broken(path, `cut off: ${name} ends after byte ${size}`);
+    for (const [name, tensor] of Object.entries(tensors)) {
+      if (name === "__metadata__") continue;
+      const [from, to] = tensor?.data_offsets ?? [];
+      if (!Array.isArray(tensor?.shape) || !Number.isInteger(from) || !Number.isInteger(to) || from! < 0 || to! < from!)
+        broken(path, `${name} has no shape or no place in the file`);
+      if (8 + headerBytes + to! > size) broken(path, `cut off: ${name} ends after byte ${size}`);
+    }
     return { fd, path, tensors, data: 8 + headerBytes };
   } catch (error) {
     closeSync(fd);
@@ -61,7 +65,7 @@ export function openWeights(path: string): WeightsFile {
 
 function parse(path: string, json: string): Record<string, Tensor | undefined> {
   try {
-    return JSON.parse(json);
+    return { ...JSON.parse(json) };
   } catch {
     return broken(path, "its header is not JSON");
   }
@@ -95,29 +99,29 @@ export function readWeights(
     const count = expected.reduce((a, b) => a * b, 1);
     if (tensor.shape.join() !== expected.join() || to - from !== count * format.bytes)
       broken(file.path, `${name} is [${tensor.shape}] in ${to - from} bytes, config.json says [${expected}]`);
-    return { at: file.data + from, ...format };
+    return { name, at: file.data + from, ...format };
   };
   // Reads `count` numbers from byte `at` of the file as f32 to address `to`; `raw` is room for them as they are.
-  const read = (at: number, format: { kind: number; bytes: number }, count: number, raw: number, to: number) => {
-    const length = count * format.bytes;
+  const read = (tensor: ReturnType<typeof find>, at: number, count: number, raw: number, to: number) => {
+    const length = count * tensor.bytes;
     for (let done = 0; done < length; ) {
       const got = readSync(file.fd, bytes, raw + done, length - done, at + done);
       if (got === 0) broken(file.path, "it became shorter while it was read");
       done += got;
     }
-    call.to_f32!(raw, format.kind, to, count);
+    if (!call.to_f32!(raw, tensor.kind, to, count)) broken(file.path, `${tensor.name} has numbers that are not finite`);
   };
   const vector = (name: string, length: number, to: number) => {
     if (to === 0) return;
     const tensor = find(name, [length]);
-    read(tensor.at, tensor, length, layout.scratch, to);
+    read(tensor, tensor.at, length, layout.scratch, to);
   };
   const matrix = (name: string, { at, scales, rows, columns }: Matrix) => {
     const tensor = find(name, [rows, columns]);
     const [raw, rowsAsF32] = [layout.scratch, layout.scratch + 4 * panel * columns];
     for (let row = 0; row < rows; row += panel) {
       const count = Math.min(panel, rows - row);
-      read(tensor.at + row * columns * tensor.bytes, tensor, count * columns, raw, rowsAsF32);
+      read(tensor, tensor.at + row * columns * tensor.bytes, count * columns, raw, rowsAsF32);
       if (layout.dtype === "f32") call.panel_f32!(rowsAsF32, count, columns, at + 4 * row * columns);
       else call.panel_i8!(rowsAsF32, count, columns, at + row * (columns + (columns % 2)), scales + 4 * row);
     }

@@ -83,7 +83,8 @@ function load(weights: string, hash: string | undefined, tokens: MessagePort): L
   writeRotation(shape, layout, memory);
   programs = writePrograms(shape, layout, memory);
   const words = new Uint32Array(memory.buffer);
-  for (const field of ["threads", "ids", "positions", "tables", "selection"] as const) words[control[field]] = layout[field];
+  for (const field of ["threads", "ids", "positions", "tables", "selection"] as const)
+    words[control[field]] = layout[field];
   return { arithmetic: kernels.numerics, hash };
 }
 

@@ -159,6 +159,18 @@ test("weights that cannot be right are refused with the tensor's name, and leave
   const mangled = Buffer.from(bytes);
   mangled[8] = 88;
   assert.match(await refusal("EINVAL", loading({ weights: file(mangled) })), "not JSON");
+  const norm = { shape: [24], data: new Float32Array(24).fill(1) };
+  norm.data[23] = Number.NaN;
+  for (const type of ["F32", "BF16"] as const) {
+    const damaged = file(safetensors({ ...weights, "model.norm.weight": norm }, type));
+    assert.match(
+      await refusal("EINVAL", loading({ weights: damaged })),
+      "model.norm.weight has numbers that are not finite",
+    );
+  }
+  const json = Buffer.from('{"model.norm.weight":{"dtype":"F32"}}');
+  const short = Buffer.concat([Buffer.from([json.length, 0, 0, 0, 0, 0, 0, 0]), json]);
+  assert.match(await refusal("EINVAL", loading({ weights: file(short) })), "model.norm.weight has no shape");
   const { "model.layers.1.mlp.up_proj.weight": _, ...rest } = weights;
   assert.match(
     await refusal("EINVAL", loading({ weights: file(safetensors(rest)) })),
