@@ -39,7 +39,7 @@ export class Children {
     if (!NAME.test(id)) return void refuse("the id must be 1 to 32 of a-z, 0-9 and -");
     if (this.#children.has(id)) return void refuse(`${id} runs already: kill it first or choose another id`);
     const child = spawnNode(tether, order, receive !== undefined);
-    const gone = this.#watch(id, child);
+    const gone = this.#watch(order, child);
     if (receive) child.on("message", receive);
     if (child.pid === undefined) return child;
     this.#children.set(id, { id, pid: child.pid, startedAt: Date.now(), process: child, gone });
@@ -52,6 +52,19 @@ export class Children {
     const child = this.#children.get(id);
     if (!child) return this.options.report({ type: "refused", order: "kill", id, reason: `${id} does not run` });
     signal(child.pid, name, name === "SIGKILL");
+  }
+
+  /** What it reads; undefined ends its input. Nothing happens if it has ended meanwhile. */
+  input(id: string, data: Buffer | undefined): void {
+    const stdin = this.#children.get(id)?.process.stdin;
+    if (data === undefined) stdin?.end();
+    else stdin?.write(data);
+  }
+
+  /** Reads its output on, or not. */
+  flow(id: string, on: boolean): void {
+    const child = this.#children.get(id)?.process;
+    for (const output of [child?.stdout, child?.stderr]) output?.[on ? "resume" : "pause"]();
   }
 
   list(): ChildInfo[] {
@@ -70,18 +83,20 @@ export class Children {
   }
 
   /** Keeps the child's output and resolves after its end has been reported. */
-  #watch(id: string, child: ChildProcess): Promise<void> {
-    const log = new LogFile(this.options.log, id, this.options.say);
-    for (const output of [child.stdout, child.stderr]) {
-      output?.on("data", (chunk: Buffer) => {
+  #watch({ id, relay, log: name = id }: StartOrder, child: ChildProcess): Promise<void> {
+    // What a person reads as it comes is theirs alone: nothing of it stays on disk.
+    const log = new LogFile(relay ? undefined : this.options.log, name, this.options.say);
+    for (const fd of [1, 2] as const) {
+      child.stdio[fd]?.on("data", (chunk: Buffer) => {
         log.write(chunk);
         this.options.echo?.(id, chunk);
+        if (relay) this.options.report({ type: "output", id, fd, data: chunk.toString("base64") });
       });
     }
     return new Promise((resolve) => {
-      const report = (code: number | null, name: NodeJS.Signals | null) => {
+      const report = (code: number | null, signal: NodeJS.Signals | null) => {
         this.#children.delete(id);
-        this.options.report({ type: "exited", id, pid: child.pid ?? 0, code, signal: name, lines: log.lines() });
+        this.options.report({ type: "exited", id, pid: child.pid ?? 0, code, signal, lines: log.lines() });
         log.close();
         resolve();
       };
@@ -94,6 +109,7 @@ export class Children {
       child.once("exit", async (code, name) => {
         signal(child.pid!, "SIGKILL", true); // Whom it has started and left behind.
         const closed = new Promise((done) => child.once("close", done));
+        for (const output of [child.stdout, child.stderr]) output?.resume();
         await Promise.race([closed, sleep(OUTPUT_MS)]);
         for (const output of [child.stdout, child.stderr]) output?.destroy();
         report(code, name);

@@ -40,6 +40,7 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
   const { say } = options;
   let broker = await options.startBroker(undefined);
   let brokerUp = true;
+  let brokerSince = Date.now();
   let kernel: ChildProcess | undefined;
   let ending = false;
   /** When the end was first asked for, ms. */
@@ -51,7 +52,13 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
   const report = (message: Report) => {
     if (kernel?.connected) kernel.send(message, () => undefined);
   };
-  const brokerState = (): Report => ({ type: "broker", state: brokerUp ? "up" : "down", url: broker.url });
+  const brokerState = (): Report => ({
+    type: "broker",
+    state: brokerUp ? "up" : "down",
+    url: broker.url,
+    startedAt: brokerSince,
+    ...(broker.pid === undefined ? {} : { pid: broker.pid }),
+  });
 
   const children = new Children({
     ...options,
@@ -90,6 +97,7 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
     }
     // An end that came during the start has found no broker to stop.
     if (ending) return void broker.stop();
+    brokerSince = brokerUp ? brokerSince : Date.now();
     brokerUp = true;
     report(brokerState());
     keptBroker.send({ type: "UP" });
@@ -122,6 +130,10 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
         return void children.start(order);
       case "kill":
         return children.kill(order.id, order.signal);
+      case "input":
+        return children.input(order.id, order.data === undefined ? undefined : Buffer.from(order.data, "base64"));
+      case "flow":
+        return children.flow(order.id, order.on);
       case "list":
         return report({ type: "children", children: children.list().filter(({ id }) => id !== KERNEL) });
       case "stop":

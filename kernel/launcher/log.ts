@@ -10,26 +10,29 @@ const LINE_CHARACTERS = 500;
 
 export class LogFile {
   readonly #path: string;
-  #file: number;
-  #size: number;
+  /** Undefined: the end in memory is all that is kept. */
+  #file: number | undefined;
+  #size = 0;
   #tail: string[] = [];
   #rest = "";
   #broken = false;
 
-  /** Appends to <directory>/<name>.log; `complain` hears once when the disk refuses. */
+  /** Appends to <directory>/<name>.log, or keeps only the end without a directory; `complain` hears once when the disk refuses. */
   constructor(
-    directory: string,
+    directory: string | undefined,
     name: string,
     private readonly complain: (line: string) => void,
     private readonly limit = FILE_BYTES,
   ) {
-    this.#path = join(directory, `${name}.log`);
+    this.#path = join(directory ?? "", `${name}.log`);
+    if (directory === undefined) return;
     this.#file = openSync(this.#path, "a", 0o600);
     this.#size = fstatSync(this.#file).size;
   }
 
   write(chunk: Buffer): void {
     this.#remember(chunk.toString());
+    if (this.#file === undefined) return;
     // A full disk must not end the launcher, on which everything hangs: the lines stay in memory only.
     try {
       if (this.#size > 0 && this.#size + chunk.length > this.limit) this.#rotate();
@@ -47,13 +50,13 @@ export class LogFile {
   }
 
   close(): void {
-    closeSync(this.#file);
+    if (this.#file !== undefined) closeSync(this.#file);
   }
 
   #rotate(): void {
     renameSync(this.#path, `${this.#path}.1`);
     const next = openSync(this.#path, "a", 0o600);
-    closeSync(this.#file);
+    closeSync(this.#file!);
     this.#file = next;
     this.#size = 0;
   }

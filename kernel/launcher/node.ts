@@ -28,7 +28,7 @@ export function spawnNode(tether: TetherKind, order: Omit<StartOrder, "type" | "
     env: { ...Object.fromEntries(passed), ...order.env },
     detached: true,
     stdio: [
-      order.stdin === undefined ? "ignore" : "pipe",
+      order.stdin === undefined && !order.interactive ? "ignore" : "pipe",
       "pipe",
       "pipe",
       ipc ? "ipc" : "ignore",
@@ -36,7 +36,9 @@ export function spawnNode(tether: TetherKind, order: Omit<StartOrder, "type" | "
     ],
   });
   // A child that ends before it has read its secret breaks this pipe; its exit says so.
-  child.stdin?.on("error", () => undefined).end(order.stdin);
+  child.stdin?.on("error", () => undefined);
+  if (order.stdin !== undefined) child.stdin?.write(order.stdin);
+  if (!order.interactive) child.stdin?.end();
   child.stdio[TETHER_FD]?.on("error", () => undefined);
   return child;
 }

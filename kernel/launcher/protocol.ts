@@ -7,14 +7,20 @@ export type Order =
   | { type: "kill"; id: string; signal: NodeJS.Signals }
   /** Answered by `children`: what a fresh kernel adopts. */
   | { type: "list" }
+  /** What an interactive child reads; without data its input ends. Base64. */
+  | { type: "input"; id: string; data?: string }
+  /** Whether a relayed child's output is read on: off, it blocks on its own output before long. */
+  | { type: "flow"; id: string; on: boolean }
   /** The end: kill what is left, stop the broker, exit with this code. */
   | { type: "stop"; code: number };
 
 /** Answered by `started` and, in the end, `exited`; by `exited` alone when it cannot be started at all. */
 export interface StartOrder {
   type: "start";
-  /** Free to choose, unique among the running: names the log file too. NAME of abi/limits.ts. */
+  /** Free to choose, unique among the running. NAME of abi/limits.ts. */
   id: string;
+  /** Name of its log file; by default its id. */
+  log?: string;
   /** Path of a program for Node, absolute or from the repository's root; TypeScript runs through tsx. */
   entry: string;
   args?: string[];
@@ -24,6 +30,10 @@ export interface StartOrder {
   memoryMb?: number;
   /** Further options for Node itself. */
   nodeOptions?: string[];
+  /** Its output is reported as it comes, and not kept in a file. */
+  relay?: boolean;
+  /** Its stdin takes `input` orders. */
+  interactive?: boolean;
   /** A secret, written to its stdin, which ends then: neither arguments nor environment show it. */
   stdin?: string;
 }
@@ -38,6 +48,8 @@ export interface ChildInfo {
 /** launcher -> kernel */
 export type Report =
   | { type: "started"; id: string; pid: number }
+  /** Of a relayed child, all of it before its `exited`. Base64. */
+  | { type: "output"; id: string; fd: 1 | 2; data: string }
   | {
       type: "exited";
       id: string;
@@ -53,8 +65,8 @@ export type Report =
   | { type: "children"; children: ChildInfo[] }
   /** Somebody wants us to end: stop everything in order and send `stop` within SHUTDOWN_MS, or all is killed. */
   | { type: "shutdown" }
-  /** The first report to each kernel, and whenever it changes. */
-  | { type: "broker"; state: "up" | "down"; url: string };
+  /** The first report to each kernel, and whenever it changes. No pid when it is not ours; `startedAt` in unix ms. */
+  | { type: "broker"; state: "up" | "down"; url: string; pid?: number; startedAt: number };
 
 export const SHUTDOWN_MS = 5_000;
 
@@ -62,6 +74,8 @@ const FIELDS: Record<Order["type"], Record<string, string>> = {
   start: { id: "string", entry: "string" },
   kill: { id: "string", signal: "string" },
   list: {},
+  input: { id: "string" },
+  flow: { id: "string", on: "boolean" },
   stop: { code: "number" },
 };
 
