@@ -1,0 +1,240 @@
+// Owns what the machines' effects do: processes through the launcher, identities, announcements. And what the world tells the machines.
+import { setPriority } from "node:os";
+import { type ActorRefFrom, createActor } from "xstate";
+import { decode } from "./abi/codec.ts";
+import { isSomaError } from "./abi/errors.ts";
+import { LIMITS } from "./abi/limits.ts";
+import type { Announcer } from "./announce.ts";
+import { type ChildContext, type ChildMachine, childMachine, type Exit } from "./child.ts";
+import { type Connections, connected } from "./connect.ts";
+import type { Hands } from "./hands.ts";
+import type { Log } from "./ipc/log.ts";
+import type { Recorder } from "./ipc/recorder.ts";
+import type { ChildInfo } from "./launcher/protocol.ts";
+import type { Beat, Leases, LeaseVerdict } from "./leases.ts";
+import { type ChildSpec, childrenOf } from "./manifest.ts";
+import type { Registry } from "./registry.ts";
+import type { Apps } from "./spawn.ts";
+import { supervisorMachine } from "./supervisor.ts";
+
+export type ChildActor = ActorRefFrom<ChildMachine>;
+
+export interface Surroundings extends Pick<Connections, "bus" | "sys"> {
+  manifest: readonly ChildSpec[];
+  hands: Hands;
+  registry: Registry;
+  leases: Leases;
+  announcer: Announcer;
+  recorder: Recorder;
+  log: Log;
+  apps: Apps;
+  /** The account whose connections are watched. */
+  account: string;
+  /** Environment of every service besides its bootstrap. */
+  env: Record<string, string>;
+  finish: (code: number) => void;
+}
+
+export type Supervision = ReturnType<typeof supervise>;
+
+/** Wires children and supervisor to the world; `boot` starts or adopts them in order. */
+export function supervise(world: Surroundings) {
+  const { hands, registry, leases, announcer, log, apps, recorder } = world;
+  const environment = { now: () => performance.now(), random: Math.random };
+  const children = new Map<string, ChildActor>();
+  let running = new Map<string, ChildInfo>();
+
+  function tell({ instance, spec, epoch, pid, reason, exit, delay, restarts }: ChildContext, what: string): void {
+    const crash = ["crashed", "quarantined", "failed"].includes(what)
+      ? { reason: reasonOf(reason, exit), ...exit }
+      : {};
+    const body = { service: spec.service, instance, epoch, pid, ...(what === "backoff" ? { delay } : {}), ...crash };
+    announcer.life(what, body);
+    const level = what === "failed" ? "error" : ["crashed", "suspect", "quarantined"].includes(what) ? "warn" : "info";
+    log[level]({ ...body, restarts: restarts.length }, `${instance} ${what}`);
+  }
+
+  async function launch(instance: string): Promise<void> {
+    const actor = children.get(instance)!;
+    const { spec } = actor.getSnapshot().context;
+    const bootstrap = await patiently(() => registry.issue(instance, spec.service, spec.startTimeout));
+    const { context, value } = actor.getSnapshot();
+    // It was stopped or given up while the broker was away.
+    if (value !== "starting" || context.reason !== undefined) return actor.send({ type: "exit", ...NEVER_RAN });
+    hands.start({
+      id: instance,
+      entry: spec.entry,
+      env: { ...world.env, SOMA_BOOTSTRAP: JSON.stringify(bootstrap) },
+      ...(spec.memoryMb === undefined ? {} : { memoryMb: spec.memoryMb }),
+    });
+  }
+
+  /** The store may be away for as long as the broker is. */
+  async function patiently<T>(work: () => Promise<T>): Promise<T> {
+    for (;;) {
+      await connected(world.bus);
+      try {
+        return await work();
+      } catch (error) {
+        if (!isSomaError(error, "EIO")) throw error;
+        log.warn({ err: error }, "trying again");
+      }
+    }
+  }
+
+  function signal(instance: string, name: NodeJS.Signals): void {
+    if (running.has(instance)) hands.kill(instance, name);
+  }
+
+  function down({ instance, spec, epoch, registered, reason, exit }: ChildContext): void {
+    leases.close(instance);
+    if (!registered) return;
+    const { code = null, signal: name = null, lines = [] } = exit ?? {};
+    announcer.down(spec.service, instance, epoch, { reason: reasonOf(reason, exit), code, signal: name, lines });
+    void patiently(() => registry.down(instance, epoch));
+  }
+
+  for (const [instance, spec] of childrenOf(world.manifest)) {
+    const machine = childMachine(environment).provide({
+      actions: {
+        launch: () => void launch(instance),
+        signal: (_, name) => signal(instance, name),
+        down: ({ context }) => down(context),
+        life: ({ context }, what) => tell(context, what),
+        report: (_, verdict) => supervisor.send({ type: verdict, instance }),
+      },
+    });
+    children.set(
+      instance,
+      createActor(machine, { id: instance, input: { instance, spec }, inspect: recorder.inspect }),
+    );
+  }
+
+  const supervisor = createActor(
+    supervisorMachine({ limit: LIMITS.shutdown + 500 }).provide({
+      actions: {
+        startChild: (_, instance) => begin(instance),
+        stopChild: (_, instance) => children.get(instance)!.send({ type: "stop" }),
+        booted: () => {
+          announcer.life("booted", {});
+          log.info("all services are up");
+        },
+        endApps: () => apps.endAll(),
+        killAll: () => {
+          for (const id of running.keys()) hands.kill(id, "SIGKILL");
+        },
+        finish: (_, code) => world.finish(code),
+      },
+    }),
+    { id: "supervisor", input: { order: [...children.keys()] }, inspect: recorder.inspect },
+  );
+
+  /** Adopts what a former kernel started, or starts it. */
+  function begin(instance: string): void {
+    const actor = children.get(instance)!;
+    const { spec } = actor.getSnapshot().context;
+    const record = registry.record(instance);
+    const process = running.get(instance);
+    if (process !== undefined) {
+      const { epoch, state } = record;
+      const [registered, ready] = [state === "registered" || state === "ready", state === "ready"];
+      const age = Date.now() - process.startedAt;
+      actor.send({ type: "adopt", pid: process.pid, epoch, registered, ready, age });
+      if (ready) leases.open(instance, epoch, performance.now());
+      return log.info({ instance, epoch, pid: process.pid }, `${instance} adopted`);
+    }
+    if (record.state === "registered" || record.state === "ready") {
+      // It ended while no kernel was there to say so.
+      const body = { reason: "it ended while the kernel was away", code: null, signal: null, lines: [] };
+      announcer.down(spec.service, instance, record.epoch, body);
+    }
+    actor.send({ type: "start" });
+  }
+
+  function judge(verdict: LeaseVerdict | undefined): void {
+    if (verdict === undefined) return;
+    const actor = children.get(verdict.instance)!;
+    if (verdict.verdict === "dead") actor.send({ type: "condemn", reason: verdict.reason });
+    else actor.send({ type: verdict.verdict });
+  }
+
+  hands.on("started", ({ id, pid }) => {
+    running.set(id, { id, pid, startedAt: Date.now() });
+    const child = children.get(id);
+    if (child === undefined) return apps.started(id, pid);
+    const { nice } = child.getSnapshot().context.spec;
+    if (nice > 0) renice(pid, nice);
+    child.send({ type: "spawned", pid });
+  });
+  hands.on("output", ({ id, fd, data }) => apps.output(id, { fd, data: Buffer.from(data, "base64") }));
+  hands.on("exited", ({ id, code, signal: name, lines }) => {
+    running.delete(id);
+    const child = children.get(id);
+    if (child) child.send({ type: "exit", code, signal: name, lines });
+    else apps.exited(id, { code, signal: name, lines });
+  });
+  hands.on("refused", ({ order, id, reason }) => {
+    log.error({ order, id }, `the launcher refused: ${reason}`);
+    if (order !== "start" || id === undefined) return;
+    const exit: Exit = { code: null, signal: null, lines: [reason] };
+    const child = children.get(id);
+    if (child) child.send({ type: "exit", ...exit });
+    else apps.exited(id, exit);
+  });
+  hands.on("shutdown", () => supervisor.send({ type: "shutdown" }));
+
+  world.bus.subscribe("hb.>", ({ subject, data }) => {
+    const [, , instance = "", epoch] = subject.split(".");
+    judge(leases.beat(instance, Number(epoch), decode(data) as Beat, performance.now()));
+  });
+  world.sys.subscribe(`$SYS.ACCOUNT.${world.account}.DISCONNECT`, ({ data }) => {
+    const { client } = JSON.parse(Buffer.from(data).toString()) as { client: { user?: string } };
+    for (const instance of children.keys())
+      if (registry.record(instance).key === client.user) judge(leases.doubt(instance));
+  });
+  world.bus.on(({ type }) => {
+    if (type === "back") leases.extendAll(performance.now());
+  });
+  const ticking = setInterval(() => {
+    for (const verdict of leases.tick(performance.now(), world.bus.connected)) judge(verdict);
+  }, TICK);
+
+  return {
+    supervisor,
+    children,
+    /** Takes up from what runs: children adopted or started in order, apps that are left. */
+    async boot(): Promise<void> {
+      running = new Map((await hands.list()).map((info) => [info.id, info]));
+      for (const child of children.values()) child.start();
+      for (const info of running.values()) if (!children.has(info.id)) await apps.adopt(info);
+      await apps.forget((id) => running.has(id));
+      supervisor.start();
+      supervisor.send({ type: "boot" });
+    },
+    registered: (instance: string, epoch: number) => children.get(instance)!.send({ type: "registered", epoch }),
+    ready(instance: string, epoch: number): void {
+      leases.open(instance, epoch, performance.now());
+      children.get(instance)?.send({ type: "ready" });
+    },
+    shutdown: () => supervisor.send({ type: "shutdown" }),
+    close: () => clearInterval(ticking),
+  };
+}
+
+/** ms between looks at the leases. */
+export const TICK = 250;
+
+const NEVER_RAN: Exit = { code: 0, signal: null, lines: [] };
+
+function reasonOf(reason: string | undefined, exit: Exit | undefined): string {
+  return reason ?? (exit?.signal ? `killed by ${exit.signal}` : `exited with code ${exit?.code ?? "none"}`);
+}
+
+function renice(pid: number, nice: number): void {
+  try {
+    setPriority(pid, nice);
+  } catch (error) {
+    // It may have ended already; then its exit is on the way.
+    if ((error as { info?: { code?: string } }).info?.code !== "ESRCH") throw error;
+  }
+}

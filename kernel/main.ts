@@ -1,0 +1,152 @@
+// Owns the kernel process: boots in order, and is replaced by the launcher when it dies. Mechanism only.
+import { statSync } from "node:fs";
+import { join } from "node:path";
+import { PERSON } from "./abi/names.ts";
+import { APP_ROLE } from "./abi/rights.ts";
+import { Announcer } from "./announce.ts";
+import { STORAGE } from "./broker/config.ts";
+import { kernelCalls } from "./calls.ts";
+import { connectKernel } from "./connect.ts";
+import { supervise, TICK } from "./effects.ts";
+import { removeSystemFile, version, writePersonFile, writeSystemFile } from "./files.ts";
+import { Hands } from "./hands.ts";
+import { Client } from "./ipc/client.ts";
+import { commonHandlers } from "./ipc/common.ts";
+import { GrantTable } from "./ipc/grants.ts";
+import { createLog } from "./ipc/log.ts";
+import { Recorder } from "./ipc/recorder.ts";
+import { Server, type ServerOptions } from "./ipc/server.ts";
+import { createStores } from "./ipc/store.ts";
+import { Authority } from "./keys/authority.ts";
+import { keptKey } from "./keys/kept.ts";
+import { openHome } from "./launcher/home.ts";
+import { ROOT } from "./launcher/node.ts";
+import { Leases } from "./leases.ts";
+import { loadManifest } from "./manifest.ts";
+import { Records } from "./records.ts";
+import { Registry } from "./registry.ts";
+import { Apps } from "./spawn.ts";
+
+// The launcher: it forks and kills for us, and told us where the broker is.
+const home = openHome();
+const hands = new Hands(process);
+const launcher = { pid: process.ppid, startedAt: statSync(join(home.run, "pid")).mtimeMs };
+let broker = await hands.broker();
+hands.on("broker", (report) => {
+  broker = report;
+});
+const url = () => broker.url;
+
+// The root of trust, and our own connections.
+const authority = new Authority(home.keys, { storage: STORAGE });
+const appSigner = authority.role("app", APP_ROLE);
+const grantSigner = keptKey(home.keys, "grants", "account");
+const { bus, key, sys, push } = await connectKernel(authority, url());
+const log = createLog("kernel", bus);
+const crash = (error: unknown): never => {
+  log.fatal({ err: error }, "crashed");
+  process.exit(70);
+};
+process.on("uncaughtException", crash);
+process.on("unhandledRejection", crash);
+// The launcher starts another one; to stop the system it sends us `shutdown`.
+process.on("SIGTERM", () => process.exit(0));
+process.on("SIGINT", () => {});
+bus.on(({ type }) => type === "closed" && crash(new Error("the broker closed our connection: another kernel runs")));
+
+// What outlives us: stores, and records of former kernels.
+await createStores(bus);
+const records = await Records.open(bus);
+const announcer = new Announcer(bus);
+const former = records.get("kernel", "kernel");
+const epoch = (former?.epoch ?? 0) + 1;
+const personKey = writePersonFile(home, authority);
+if (former !== undefined) {
+  // A former kernel that hangs must not speak again; nor a person whose credential was taken away.
+  authority.revoke(former.key);
+  if (former.personKey !== personKey) authority.revoke(former.personKey);
+  const body = { reason: "replaced by its successor", code: null, signal: null, lines: [] };
+  announcer.down("kernel", "kernel", former.epoch, body);
+}
+await push();
+await records.put("kernel", "kernel", { epoch, key, personKey });
+bus.on(({ type }) => type === "back" && void push().catch((error) => log.error({ err: error }, "account not pushed")));
+
+// The parts.
+const client = new Client(bus);
+const recorder = new Recorder((transition) => announcer.event("transition", transition));
+const leases = new Leases(TICK);
+const registry = new Registry({
+  authority,
+  records,
+  push,
+  url,
+  grantKey: grantSigner.publicKey,
+  secretsOf: (service) =>
+    service === "auth"
+      ? { account: authority.account, appSeed: appSigner.seed, grantSeed: grantSigner.seed }
+      : undefined,
+});
+const apps = new Apps({ hands, client, records, announcer, log, url, root: join(ROOT, "apps") });
+const supervision = supervise({
+  bus,
+  sys,
+  hands,
+  registry,
+  leases,
+  announcer,
+  recorder,
+  log,
+  apps,
+  manifest: loadManifest(process.env.SOMA_MANIFEST),
+  account: authority.account,
+  env: serviceEnvironment(),
+  finish: (code) => void finish(code),
+});
+
+// The calls.
+const grants = new GrantTable(grantSigner.publicKey, { running: (holder) => server.runningOf(holder) });
+const table = { children: supervision.children, apps, leases, launcher, kernel: { epoch }, broker: () => broker };
+const server: Server = new Server(bus, {
+  owner: "kernel",
+  instance: "kernel",
+  epoch,
+  crash,
+  authorize: (caller, name, input) => grants.authorize(caller, name, input),
+  handlers: {
+    ...kernelCalls({ bus, hands, registry, apps, table, supervision }),
+    ...commonHandlers({
+      instance: "kernel",
+      epoch,
+      server: () => server,
+      recorder,
+      state: () => supervision.supervisor.getSnapshot().value,
+      figures: () => ({ children: supervision.children.size, apps: apps.all().length, forged: grants.forged }),
+    }),
+  } as ServerOptions["handlers"],
+});
+grants.onRevoke((holder) => server.evict(holder));
+await grants.follow(bus);
+server.start();
+await bus.flush();
+writeSystemFile(home, { url: url(), pid: launcher.pid, version: version() });
+log.info({ epoch, person: PERSON }, "kernel started");
+
+// The children, in order.
+await supervision.boot();
+
+/** The end of everything, after all children have stopped. */
+async function finish(code: number): Promise<void> {
+  supervision.close();
+  removeSystemFile(home);
+  announcer.life("stopped", { code });
+  log.info({ code }, "stopped");
+  await server.drain(500);
+  hands.stop(code);
+}
+
+/** What services see of our environment. */
+function serviceEnvironment(): Record<string, string> {
+  const passed = Object.entries(process.env).filter(([name]) => name.startsWith("SOMA_") && name !== "SOMA_MANIFEST");
+  return { ...(Object.fromEntries(passed) as Record<string, string>), SOMA_HOME: home.root };
+}
