@@ -1,0 +1,70 @@
+// Owns the per-token path of a text: ids by position in, text out; stop strings; what the caller has of it.
+import { SomaError } from "../../kernel/abi/errors.ts";
+import { Detokenizer } from "./text/detokenize.ts";
+import { StopStrings } from "./text/stop.ts";
+import type { TextModel } from "./textmodel.ts";
+
+export interface Piece {
+  /** Position of the first id, counted from the first new token. */
+  pos: number;
+  ids: number[];
+  text: string;
+  logprobs?: number[];
+}
+
+export class Answer {
+  readonly ids: number[] = [];
+  text = "";
+  /** The stop string that ended it. */
+  stopped: string | undefined;
+  private readonly letters: Detokenizer;
+  private readonly stops: StopStrings;
+  private readonly stopIds: ReadonlySet<number>;
+
+  /** `given` ids are what the caller has: the state after them is made again, exactly as it was. */
+  constructor(
+    { tokenizer, stopIds }: Pick<TextModel, "tokenizer" | "stopIds">,
+    stop: readonly string[],
+    given: readonly number[] = [],
+  ) {
+    this.letters = new Detokenizer(tokenizer);
+    this.stops = new StopStrings(stop);
+    this.stopIds = new Set(stopIds);
+    if (given.length > 0) this.push(0, given);
+  }
+
+  /**
+   * Takes ids from position `pos`; returns what of them is new, or nothing. Positions that are here already come from a
+   * sequence that was begun again elsewhere, and are dropped. ESERVICEDOWN when a position is missing: to be resumed.
+   */
+  push(pos: number, ids: readonly number[], logprobs?: readonly number[]): Piece | undefined {
+    if (this.stopped !== undefined) return undefined;
+    const have = this.ids.length - pos;
+    if (have < 0) throw new SomaError("ESERVICEDOWN", `tokens ${this.ids.length} to ${pos - 1} were lost: ask again`);
+    const piece: Piece = { pos: this.ids.length, ids: [], text: "" };
+    for (const id of ids.slice(have)) {
+      piece.ids.push(id);
+      // An end is no letter, even where the tokenizer does not call it special.
+      const { text, stop } = this.stops.push(this.stopIds.has(id) ? "" : this.letters.push([id]));
+      piece.text += text;
+      if (stop === undefined) continue;
+      this.stopped = stop;
+      break;
+    }
+    if (piece.ids.length === 0) return undefined;
+    if (logprobs) piece.logprobs = logprobs.slice(have, have + piece.ids.length);
+    this.ids.push(...piece.ids);
+    this.text += piece.text;
+    return piece;
+  }
+
+  /** What was held back, at the end: the beginning of a stop string that did not come, half a character. */
+  finish(): Piece | undefined {
+    if (this.stopped !== undefined) return undefined;
+    const { text, stop } = this.stops.push(this.letters.flush());
+    this.stopped = stop;
+    const rest = stop === undefined ? text + this.stops.flush() : text;
+    this.text += rest;
+    return rest === "" ? undefined : { pos: this.ids.length, ids: [], text: rest };
+  }
+}

@@ -1,0 +1,109 @@
+// Owns the life of one request: planned, its model made resident, run, answered once. The per-token path is in answer.ts.
+import { assign, type PromiseActorLogic, setup } from "xstate";
+import { SomaError } from "../../kernel/abi/errors.ts";
+
+export interface RequestInput {
+  /** `<caller>/<id>`: plans and answers are found by it. */
+  mid: string;
+  call: string;
+}
+
+/** Which resident a request needs. */
+export interface Need {
+  record: string;
+  dtype: "f32" | "int8";
+}
+
+interface Context extends RequestInput {
+  need: Need | undefined;
+  /** Times that the run was lost and begun again. */
+  lost: number;
+  output: unknown;
+  error: unknown;
+}
+
+/** The scheduler or all devices may go down so often during one request. */
+const RESUMES = 3;
+
+export const requestMachine = setup({
+  types: {
+    context: {} as Context,
+    input: {} as RequestInput,
+    events: {} as { type: "cancel" },
+  },
+  actors: {
+    /** Template and tokens: what to run. EINVAL, ENOENT. */
+    plan: {} as PromiseActorLogic<Need, RequestInput>,
+    /** Resolves when the model is resident. */
+    need: {} as PromiseActorLogic<void, Need & { mid: string }>,
+    /** Runs to the end; called again after a loss, it goes on where it was. */
+    run: {} as PromiseActorLogic<unknown, { mid: string }>,
+  },
+  actions: {
+    reply: (_, _params: { mid: string; output: unknown }) => {},
+    refuse: (_, _params: { mid: string; error: unknown }) => {},
+    /** Forgets plan and answer, releases the model. */
+    forget: (_, _params: { mid: string; need: Need | undefined }) => {},
+  },
+  guards: {
+    /** The sequence is gone, not wrong: ids that came are kept, and it goes on from there. */
+    lost: ({ context }, params: { error: unknown }) =>
+      params.error instanceof SomaError && params.error.code === "ESERVICEDOWN" && context.lost < RESUMES,
+  },
+}).createMachine({
+  id: "request",
+  context: ({ input }) => ({ ...input, need: undefined, lost: 0, output: undefined, error: undefined }),
+  initial: "planning",
+  on: { cancel: ".canceled" },
+  states: {
+    planning: {
+      invoke: {
+        src: "plan",
+        input: ({ context: { mid, call } }) => ({ mid, call }),
+        onDone: { target: "loading", actions: assign({ need: ({ event }) => event.output }) },
+        onError: { target: "refused", actions: assign({ error: ({ event }) => event.error }) },
+      },
+    },
+    loading: {
+      invoke: {
+        src: "need",
+        input: ({ context: { mid, need } }) => ({ mid, ...(need as Need) }),
+        onDone: "running",
+        onError: { target: "refused", actions: assign({ error: ({ event }) => event.error }) },
+      },
+    },
+    running: {
+      invoke: {
+        src: "run",
+        input: ({ context: { mid } }) => ({ mid }),
+        onDone: { target: "answered", actions: assign({ output: ({ event }) => event.output }) },
+        onError: [
+          {
+            guard: { type: "lost", params: ({ event }) => ({ error: event.error }) },
+            target: "waiting",
+            actions: assign({ lost: ({ context }) => context.lost + 1 }),
+          },
+          { target: "refused", actions: assign({ error: ({ event }) => event.error }) },
+        ],
+      },
+    },
+    // Whoever went down comes back in a fraction of a second; the model is then asked for again.
+    waiting: { after: { 200: "loading" } },
+    answered: {
+      type: "final",
+      entry: [
+        { type: "reply", params: ({ context: { mid, output } }) => ({ mid, output }) },
+        { type: "forget", params: ({ context: { mid, need } }) => ({ mid, need }) },
+      ],
+    },
+    refused: {
+      type: "final",
+      entry: [
+        { type: "refuse", params: ({ context: { mid, error } }) => ({ mid, error }) },
+        { type: "forget", params: ({ context: { mid, need } }) => ({ mid, need }) },
+      ],
+    },
+    // The server answers ECANCELED or ETIME itself; what runs is stopped by leaving its state.
+    canceled: { type: "final", entry: { type: "forget", params: ({ context: { mid, need } }) => ({ mid, need }) } },
+  },
+});

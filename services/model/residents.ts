@@ -1,0 +1,79 @@
+// Owns which versions are in devices' memory on this service's behalf: one actor each, asked for by name.
+import { type ActorRefFrom, waitFor } from "xstate";
+import type { ModelRecord } from "./record.ts";
+import { versionText } from "./record.ts";
+import type { Loaded, residentMachine } from "./resident.ts";
+
+export interface Wanted {
+  record: ModelRecord;
+  dir: string;
+  dtype: "f32" | "int8";
+}
+
+type Resident = ActorRefFrom<typeof residentMachine>;
+
+/** What devices and the scheduler call a version. */
+export function residentId(record: { name: string; version: number }, dtype: "f32" | "int8"): string {
+  return versionText(record) + (dtype === "f32" ? "" : `+${dtype}`);
+}
+
+export class Residents {
+  private readonly actors = new Map<string, Resident>();
+  private readonly files = new Map<string, Wanted>();
+
+  /** `start` makes the actor of an id. */
+  constructor(private readonly start: (id: string) => Resident) {}
+
+  /** What `load` needs to know of an id. */
+  wanted(id: string): Wanted {
+    const found = this.files.get(id);
+    if (found === undefined) throw new Error(`${id} was never asked for`);
+    return found;
+  }
+
+  /** Resolves when it is resident; `who` uses it until `release`. Rejects with the device's refusal. */
+  async need(id: string, wanted: Wanted, who: string): Promise<Loaded> {
+    this.files.set(id, wanted);
+    let actor = this.actors.get(id);
+    if (actor === undefined) {
+      actor = this.start(id);
+      this.actors.set(id, actor);
+    }
+    actor.send({ type: "need", who });
+    const { context } = await waitFor(actor, (state) => state.matches("resident") || state.matches("failed"));
+    if (context.loaded === undefined) {
+      this.release(id, who);
+      throw context.error;
+    }
+    return context.loaded;
+  }
+
+  release(id: string, who: string): void {
+    this.actors.get(id)?.send({ type: "release", who });
+  }
+
+  /** What is resident now, without waiting. */
+  loaded(id: string): Loaded | undefined {
+    return this.actors.get(id)?.getSnapshot().context.loaded;
+  }
+
+  /** `resident`, `loading` and so on; undefined for one that was never asked for. */
+  state(id: string): string | undefined {
+    const value = this.actors.get(id)?.getSnapshot().value;
+    return typeof value === "string" || value === undefined ? value : Object.keys(value)[0];
+  }
+
+  /** A device went down: what was there is loaded again. */
+  down(): void {
+    for (const actor of this.actors.values()) actor.send({ type: "down" });
+  }
+
+  /** To be unloaded when its last user is gone. */
+  retire(id: string): void {
+    this.actors.get(id)?.send({ type: "retire" });
+  }
+
+  states(): Record<string, string> {
+    return Object.fromEntries([...this.actors.keys()].map((id) => [id, this.state(id) ?? "absent"]));
+  }
+}
