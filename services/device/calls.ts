@@ -1,0 +1,41 @@
+// Owns the table from the device's calls to its machine's events; what needs no state of the machine is answered at once.
+import type { Actor } from "xstate";
+import { DEFER, type Handlers } from "../../kernel/ipc/server.ts";
+import { checkReceivers, type Effects } from "./effects.ts";
+import type { deviceMachine } from "./machine.ts";
+import { restore, snapshot } from "./snapshot.ts";
+
+export function calls(device: Pick<Actor<typeof deviceMachine>, "send">, effects: Effects): Handlers<"device"> {
+  return {
+    list: () => effects.list(),
+    load: (input, { mid }) => {
+      device.send({ type: "load", mid, input });
+      return DEFER;
+    },
+    unload: ({ model }, { mid }) => {
+      device.send({ type: "unload", mid, model });
+      return DEFER;
+    },
+    run: (input, { mid }) => {
+      checkReceivers(input);
+      device.send({ type: "run", mid, model: input.model, input });
+      return DEFER;
+    },
+    drop: ({ model, seqs, all }) => {
+      const resident = effects.resident(model);
+      resident.drop(seqs, all);
+      return { freeBlocks: resident.kv.free };
+    },
+    interrupt: ({ model }) => {
+      effects.resident(model).interrupt();
+      return {};
+    },
+    snapshot: ({ model, seq }) => snapshot(effects.resident(model), seq, effects.snapshots),
+    restore: ({ model, seq, file }) => restore(effects.resident(model), seq, file, effects.snapshots),
+    train: (input, { mid, signal }) => {
+      signal.addEventListener("abort", () => device.send({ type: "cancel", mid }), { once: true });
+      device.send({ type: "train", mid, input });
+      return DEFER;
+    },
+  };
+}

@@ -1,0 +1,199 @@
+// Owns what the device does to the world: drivers, memory's reservations, tokens to inboxes, announcements.
+import { join } from "node:path";
+import type { z } from "zod";
+import { encode } from "../../kernel/abi/codec.ts";
+import { SomaError } from "../../kernel/abi/errors.ts";
+import { HEADERS } from "../../kernel/abi/headers.ts";
+import { serviceOf } from "../../kernel/abi/names.ts";
+import type { device } from "../../kernel/abi/syscalls/device.ts";
+import type { Context } from "../../kernel/ipc/service.ts";
+import { type DriverRow, pickDriver } from "./drivers/registry.ts";
+import type { Hardware } from "./hardware.ts";
+import type { TrainInput, TrainOutput } from "./job.ts";
+import type { LoadInput, Row, RunInput, RunOutput } from "./model.ts";
+import { Outbox } from "./outbox.ts";
+import { Resident } from "./resident.ts";
+import { blockBytes, blocksFor } from "./size.ts";
+import { type Progress, train } from "./training.ts";
+import { locateWeights } from "./weights.ts";
+
+export interface Options {
+  ctx: Context;
+  hardware: Hardware;
+  drivers: DriverRow[];
+  /** $SOMA_HOME: copies of weights and snapshots lie below it. */
+  home: string;
+}
+
+/** Weights of int8 models: one byte a number and a scale a row, of a file with four bytes a number. */
+const INT8_SHARE = 0.3;
+
+export class Effects {
+  readonly residents = new Map<string, Resident>();
+  private readonly outbox: Outbox;
+  private readonly trainings = new Map<string, AbortController>();
+
+  constructor(readonly options: Options) {
+    const { bus, epoch } = options.ctx;
+    this.outbox = new Outbox((to, piece) =>
+      bus.publish(to, encode(piece), { [HEADERS.type]: "chunk", [HEADERS.epoch]: String(epoch) }),
+    );
+  }
+
+  /** Where snapshots lie. */
+  get snapshots(): string {
+    return join(this.options.home, "snapshots");
+  }
+
+  /** What `device.list` says. */
+  list(): z.output<typeof device.list.output> {
+    const { ctx, hardware, drivers } = this.options;
+    return { device: ctx.instance, ...hardware, drivers, models: this.rows() };
+  }
+
+  rows(): Row[] {
+    return [...this.residents.values()].map((resident) => resident.row());
+  }
+
+  /** ENOENT when the model is not resident here. */
+  resident(model: string): Resident {
+    const resident = this.residents.get(model);
+    if (resident === undefined)
+      throw new SomaError("ENOENT", `${model} is not resident on ${this.options.ctx.instance}: call device.load first`);
+    return resident;
+  }
+
+  /** Tells whoever keeps track of devices, at start and after each change. */
+  announce(): void {
+    const { ctx } = this.options;
+    ctx.event("device", { ...this.list(), epoch: ctx.epoch });
+  }
+
+  async load(input: LoadInput): Promise<Row> {
+    const { ctx, hardware, drivers, home } = this.options;
+    const driver = pickDriver(drivers, input.driver);
+    const weights = await locateWeights(input.files.weights, join(home, "cache", "weights"), (blob) => this.read(blob));
+    const weightBytes = Math.ceil(input.files.weights.bytes * (input.dtype === "int8" ? INT8_SHARE : 1));
+    const usedBytes = this.rows().reduce((sum, row) => sum + row.weightBytes + row.kvBytes, 0);
+    const kvBlocks = blocksFor(
+      input.config,
+      weightBytes,
+      { budgetBytes: hardware.budgetBytes, usedBytes },
+      input.kvBytes,
+    );
+    await this.reserve(input.model, weightBytes, kvBlocks * blockBytes(input.config));
+    try {
+      const loaded = await driver.load({
+        config: input.config,
+        weights,
+        weightsHash: input.files.weights.sha256,
+        dtype: input.dtype,
+        kvBlocks,
+        threads: hardware.cores,
+      });
+      const resident = new Resident(input.model, driver.name, loaded);
+      this.residents.set(input.model, resident);
+      const row = resident.row();
+      // The figures were an estimate before.
+      await this.reserve(input.model, row.weightBytes, row.kvBytes);
+      await this.place(row);
+      ctx.log.info({ model: input.model, driver: driver.name, blocks: row.blocks }, "model resident");
+      return row;
+    } catch (error) {
+      await this.unload(input.model);
+      throw error;
+    }
+  }
+
+  async unload(model: string): Promise<{ freedBytes: number }> {
+    const resident = this.residents.get(model);
+    this.residents.delete(model);
+    await resident?.loaded.unload();
+    const { client, instance, log } = this.options.ctx;
+    for (const kind of ["weights", "kv"]) {
+      try {
+        await client.call("memory.release", { device: instance, holder: `${model}/${kind}` });
+      } catch (error) {
+        // The next announcement tells memory as well.
+        if (!(error instanceof SomaError)) throw error;
+        log.warn({ model, code: error.code }, "memory did not hear of a release");
+      }
+    }
+    return { freedBytes: resident?.loaded.bytes.total ?? 0 };
+  }
+
+  run(input: RunInput): Promise<RunOutput> {
+    return this.resident(input.model).run(input, this.outbox);
+  }
+
+  /** Trains for the caller of `mid`, who gets the progress as chunks. */
+  async train(mid: string, input: TrainInput, progress: (progress: Progress) => void): Promise<TrainOutput> {
+    const { ctx, hardware } = this.options;
+    const request = ctx.server.request(mid);
+    const stop = new AbortController();
+    this.trainings.set(mid, stop);
+    try {
+      return await train(input, {
+        client: ctx.client,
+        principal: request?.principal ?? { principal: ctx.instance },
+        budgetBytes: hardware.budgetBytes,
+        signal: stop.signal,
+        progress: (chunk) => {
+          progress(chunk);
+          // A slow reader misses some figures, but no checkpoint.
+          if (request !== undefined && (!request.congested || chunk.checkpoint)) void request.emit(chunk);
+        },
+      });
+    } finally {
+      this.trainings.delete(mid);
+    }
+  }
+
+  stopTraining(mid: string): void {
+    this.trainings.get(mid)?.abort();
+  }
+
+  /** Ends what runs and gives memory and threads back. */
+  async stop(): Promise<void> {
+    for (const training of this.trainings.values()) training.abort();
+    await Promise.all([...this.residents.values()].map((resident) => resident.loaded.unload()));
+  }
+
+  /** Bytes of a blob, piece by piece. */
+  async *read(blob: string): AsyncGenerator<Uint8Array> {
+    for await (const { data } of this.options.ctx.client.stream("memory.read", { blob })) yield data;
+  }
+
+  private async reserve(model: string, weights: number, kv: number): Promise<void> {
+    const { client, instance } = this.options.ctx;
+    for (const [kind, bytes] of [
+      ["weights", weights],
+      ["kv", kv],
+    ] as const)
+      await client.call("memory.reserve", { device: instance, holder: `${model}/${kind}`, kind, bytes });
+  }
+
+  private async place({ model, blocks, blockBytes, context, numerics }: Row): Promise<void> {
+    const { client, instance, epoch, log } = this.options.ctx;
+    try {
+      await client.call("scheduler.place", { device: instance, epoch, model, blocks, blockBytes, context, numerics });
+    } catch (error) {
+      // A scheduler that is away asks every device when it comes back.
+      if (!(error instanceof SomaError)) throw error;
+      log.warn({ model, code: error.code }, "the scheduler did not hear of a model");
+    }
+  }
+}
+
+/** Tokens go only to instances of the service that asks on behalf of apps. EPERM for any other inbox. */
+export function checkReceivers({ seqs }: RunInput): void {
+  for (const { seq, start } of seqs) {
+    if (start === undefined) continue;
+    const [inbox, caller = "", ...rest] = start.to.split(".");
+    if (inbox === "_INBOX" && serviceOf(caller) === "model" && rest.length > 0 && !/[*>\s]/.test(start.to)) continue;
+    throw new SomaError(
+      "EPERM",
+      `"${seq}" wants its tokens sent to ${start.to}, which is no inbox of a model instance`,
+    );
+  }
+}
