@@ -1,7 +1,7 @@
 // Owns memory's calls: budgets of devices, what apps remember, blobs.
 import { z } from "zod";
 import { table } from "../syscall.ts";
-import { blob, bytes, count, json, none } from "./common.ts";
+import { blob, bytes, count, json, name, none } from "./common.ts";
 
 const namespace = z
   .string()
@@ -21,6 +21,7 @@ export const memory = table({
     ttl: 2_000,
     input: z.object({
       device: z.string(),
+      /** `<model>/weights` or `<model>/kv` of what the device lists as resident; its list is the truth. */
       holder: z.string().max(128),
       kind: z.enum(["weights", "kv"]),
       bytes: count,
@@ -140,7 +141,7 @@ export const memory = table({
     right: "app",
     idempotent: true,
     ttl: 3_000,
-    input: z.object({ blob, reader: z.string() }),
+    input: z.object({ blob, reader: name }),
     output: none,
   },
   drop: {

@@ -1,0 +1,41 @@
+// Owns the wiring of the memory service: machine, effects, calls.
+import { createActor, fromPromise } from "xstate";
+import { runService } from "../../kernel/ipc/service.ts";
+import { Kv, Objects } from "../../kernel/ipc/store.ts";
+import { type BlobRecord, Blobs, blobQuota } from "./blobs.ts";
+import { calls } from "./calls.ts";
+import { Effects } from "./effects.ts";
+import { memoryMachine } from "./machine.ts";
+import { Values } from "./values.ts";
+
+await runService("memory", async ({ bus, client, server, log, recorder, instance, epoch, crash }) => {
+  const values = await Values.open(await Kv.open(bus, "data"));
+  const blobs = await Blobs.open(await Kv.open<BlobRecord>(bus, "data"), await Objects.open(bus, "blobs"), {
+    prefix: `${instance}-${epoch}`,
+    quota: blobQuota,
+  });
+  const effects = new Effects({ bus, client, log, send: (event) => machine.send(event) });
+  const machine = createActor(
+    memoryMachine.provide({
+      actors: { survey: fromPromise(() => effects.survey()) },
+      actions: {
+        reply: (_, { mid, freeBytes }) => server.reply(mid, { freeBytes }),
+        refuse: (_, { mid, error }) => server.fail(mid, error),
+        ask: (_, { device }) => void effects.ask(device),
+      },
+    }),
+    { id: "memory", inspect: recorder.inspect },
+  );
+  machine.subscribe({ error: crash });
+  effects.listen();
+  machine.start();
+  return {
+    handlers: calls(machine, values, blobs),
+    state: () => machine.getSnapshot().value,
+    figures: () => ({
+      devices: Object.keys(machine.getSnapshot().context.budgets).length,
+      namespaces: values.usage().size,
+      blobs: blobs.size,
+    }),
+  };
+});
