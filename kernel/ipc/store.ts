@@ -270,13 +270,13 @@ export async function* readStream(
   const stream = streamName(store);
   const jsm = await js.jetstreamManager(false);
   const { state } = await jsm.streams.info(stream);
-  const subject = options.subject ?? (STORES[store] as { subjects?: readonly string[] }).subjects?.[0] ?? ">";
+  const filter = options.subject === undefined ? [...((STORES[store] as Store).subjects ?? [])] : [options.subject];
   const start =
     options.tail === undefined
       ? Math.max(state.first_seq, (options.after ?? 0) + 1)
-      : await tailStart(jsm, stream, subject, state.first_seq, state.last_seq, options.tail);
+      : await tailStart(jsm, stream, filter, state.first_seq, state.last_seq, options.tail);
   const consumer = await js.consumers.get(stream, {
-    filterSubjects: subject,
+    filterSubjects: filter,
     opt_start_seq: Math.max(1, start),
     deliver_policy: "by_start_sequence" as never,
   });
@@ -304,11 +304,11 @@ export async function* readStream(
   }
 }
 
-/** The sequence from which the last `tail` messages of a subject begin, at most; the reader drops what is too many. */
+/** The sequence from which the last `tail` messages of the subjects begin, at most; the reader drops what is too many. */
 async function tailStart(
   jsm: JetStreamManager,
   stream: string,
-  subject: string,
+  subjects: string[],
   first: number,
   last: number,
   tail: number,
@@ -319,7 +319,7 @@ async function tailStart(
     const from = Math.max(first, last - span + 1);
     if (from <= first) return first;
     const info = await jsm.consumers.add(stream, {
-      filter_subject: subject,
+      filter_subjects: subjects,
       opt_start_seq: from,
       deliver_policy: "by_start_sequence" as never,
       ack_policy: AckPolicy.None,
