@@ -1,0 +1,45 @@
+// Owns the table from the scheduler's calls to its queue.
+import { SomaError } from "../../kernel/abi/errors.ts";
+import { DEFER, type Handlers } from "../../kernel/ipc/server.ts";
+import type { Effects } from "./effects.ts";
+import type { Queue } from "./queue.ts";
+
+export function calls(queue: Queue, effects: Effects): Handlers<"scheduler"> {
+  return {
+    run: (input, request) => {
+      effects.admit(input, request);
+      return DEFER;
+    },
+    place: (placement) => {
+      effects.place(placement);
+      return {};
+    },
+    queue: () => ({
+      policy: queue.policy,
+      sequences: [...queue.sequences.values()].map((sequence) => ({
+        id: sequence.id,
+        principal: sequence.principal,
+        model: sequence.input.model,
+        state: sequence.inFlight > 0 ? "running" : "waiting",
+        ...(sequence.device === undefined ? {} : { device: sequence.device }),
+        ids: sequence.input.ids.length,
+        newTokens: sequence.newIds.length,
+        maxNew: sequence.input.maxNew,
+        waitedMs: (sequence.firstRunAt ?? performance.now()) - sequence.enteredAt,
+        why: queue.why(sequence),
+      })),
+    }),
+    set: ({ policy }) => {
+      queue.policy = policy;
+      return { policy };
+    },
+    why: ({ id }) => {
+      const sequence =
+        queue.sequences.get(id) ?? [...queue.sequences.values()].find((other) => other.id.endsWith(`/${id}`));
+      if (sequence === undefined)
+        throw new SomaError("ENOENT", `nothing waits or runs under "${id}": see "soma sched"`);
+      return { why: queue.why(sequence) };
+    },
+    policy: () => ({ policy: queue.policy, shares: queue.shares.all() }),
+  };
+}

@@ -1,0 +1,186 @@
+// Owns what the scheduler does to the world: hands quanta to devices, hears of devices, answers requests, saves virtual time.
+import type { z } from "zod";
+import { decode } from "../../kernel/abi/codec.ts";
+import { isSomaError, SomaError } from "../../kernel/abi/errors.ts";
+import { serviceOf } from "../../kernel/abi/names.ts";
+import { device as deviceCalls } from "../../kernel/abi/syscalls/device.ts";
+import type { Request } from "../../kernel/ipc/request.ts";
+import type { Context } from "../../kernel/ipc/service.ts";
+import type { Kv } from "../../kernel/ipc/store.ts";
+import type { Input, Placement, Queue } from "./queue.ts";
+import type { Share } from "./shares.ts";
+
+const listed = deviceCalls.list.output.pick({ device: true, models: true });
+type Listed = z.output<typeof listed>;
+
+/** A model that no device has within this is not coming. */
+const PLACE_MS = 10_000;
+const TICK_MS = 250;
+const SAVE_MS = 1_000;
+
+export class Effects {
+  private pumping = false;
+  private timers: NodeJS.Timeout[] = [];
+
+  constructor(
+    private readonly ctx: Context,
+    private readonly queue: Queue,
+    private readonly clock: Kv<Share>,
+  ) {}
+
+  /** Hears of devices; takes virtual time over from a former instance; asks every device what it has, and drops what ran for that one. */
+  async open(): Promise<void> {
+    const { bus, client } = this.ctx;
+    this.queue.shares.restore((await this.clock.entries()).map(({ value }) => value));
+    bus.subscribe("evt.*.device", ({ subject, data }) => {
+      const body = decode(data) as { epoch?: number };
+      const parsed = listed.safeParse(body);
+      if (parsed.success && parsed.data.device === subject.split(".")[1]) this.announce(parsed.data, body.epoch ?? 0);
+    });
+    bus.subscribe("evt.kernel.down.device.*.*", ({ subject }) => {
+      this.queue.down(subject.split(".")[4]!);
+      this.pump();
+    });
+    const { processes } = await client.call("kernel.ps", {});
+    const devices = processes.filter(({ id, state }) => serviceOf(id) === "device" && state === "ready");
+    await Promise.all(devices.map(({ id, epoch }) => this.survey(id, epoch)));
+    this.timers = [setInterval(() => this.tick(), TICK_MS), setInterval(() => void this.save(), SAVE_MS)];
+  }
+
+  stop(): Promise<void> {
+    for (const timer of this.timers) clearInterval(timer);
+    return this.save();
+  }
+
+  private async survey(device: string, epoch: number): Promise<void> {
+    const { client, log } = this.ctx;
+    try {
+      const found = await client.call("device.list", {}, { instance: device, ttl: 2_000 });
+      for (const { model } of found.models)
+        await client.call("device.drop", { model, seqs: [], all: true }, { instance: device });
+      this.announce(found, epoch);
+    } catch (error) {
+      if (!isSomaError(error)) throw error;
+      log.warn({ device, code: error.code }, "a device did not say what it has: waiting for its announcement");
+    }
+  }
+
+  private announce({ device, models }: Listed, epoch: number): void {
+    const placements = models.map(
+      ({ model, blocks, blockBytes, context, numerics }): Placement => ({
+        device,
+        epoch,
+        model,
+        blocks,
+        blockBytes,
+        context,
+        numerics,
+      }),
+    );
+    this.queue.announce(device, placements);
+    this.pump();
+  }
+
+  place(placement: Placement): void {
+    this.queue.place(placement);
+    this.pump();
+  }
+
+  /** Queues a sequence, or says at once why it cannot be done. */
+  admit(input: Input, request: Request): void {
+    const capacity = this.queue.capacity(input.model);
+    const needed = Math.ceil((input.ids.length + input.maxNew) / 16);
+    if (capacity !== undefined && needed > capacity) {
+      throw new SomaError(
+        "ENOMEM",
+        `${needed} KV blocks are needed and ${input.model} has ${capacity}: shorten the prompt or ask for fewer tokens`,
+      );
+    }
+    const estimate = this.queue.estimate(input);
+    if (estimate !== undefined && estimate > request.left) {
+      throw new SomaError(
+        "ETIME",
+        `it would take ${Math.ceil(estimate)} ms, and ${Math.floor(request.left)} are left: allow more time`,
+        { executed: "no" },
+      );
+    }
+    const { mid } = request;
+    this.queue.add(mid, request.principal.principal, request.reply, request.deadline, input);
+    request.signal.addEventListener("abort", () => this.drop(mid), { once: true });
+    this.pump();
+  }
+
+  /** Canceled, or out of time: its KV is given back. */
+  private drop(mid: string): void {
+    const where = this.queue.remove(mid);
+    if (where) void this.tell(where.device, where.model, mid);
+    this.pump();
+  }
+
+  private async tell(device: string, model: string, seq: string): Promise<void> {
+    try {
+      await this.ctx.client.call("device.drop", { model, seqs: [seq] }, { instance: device });
+    } catch (error) {
+      // A device that is gone has dropped it already.
+      if (!isSomaError(error)) this.ctx.crash(error);
+    }
+  }
+
+  /** Hands out quanta until no device has room or nobody wants to run. Once per turn of the event loop. */
+  private pump(): void {
+    if (this.pumping) return;
+    this.pumping = true;
+    setImmediate(() => {
+      this.pumping = false;
+      for (let next = this.queue.next(); next !== undefined; next = this.queue.next()) void this.run(next);
+    });
+  }
+
+  private async run({ device, quantum }: NonNullable<ReturnType<Queue["next"]>>): Promise<void> {
+    const { client, server, log, crash } = this.ctx;
+    const seqs = quantum.seqs.map(({ seq }) => seq);
+    try {
+      const report = await client.call("device.run", quantum, { instance: device, retry: false });
+      for (const { id, output, problem } of this.queue.report(device, quantum.model, seqs, report)) {
+        this.queue.sequences.delete(id);
+        if (output) server.reply(id, output);
+        else server.fail(id, new SomaError("EINVAL", problem ?? "the device refused it"));
+      }
+    } catch (error) {
+      if (!isSomaError(error)) return void crash(error);
+      log.warn({ device, code: error.code, quantum: quantum.quantum }, "a quantum was lost: its sequences run again");
+      this.queue.lost(device, quantum.model, seqs);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+    this.pump();
+  }
+
+  private tick(): void {
+    const now = performance.now();
+    for (const { id, input, enteredAt, device } of [...this.queue.sequences.values()]) {
+      if (device !== undefined || now - enteredAt < PLACE_MS || this.queue.capacity(input.model) !== undefined)
+        continue;
+      this.queue.remove(id);
+      this.ctx.server.fail(
+        id,
+        new SomaError("EAGAIN", `no device has ${input.model}: is it deployed?`, { retryAfterMs: 1_000 }),
+      );
+    }
+    this.pump();
+  }
+
+  private saved = new Map<string, number>();
+
+  private async save(): Promise<void> {
+    try {
+      for (const share of this.queue.shares.all()) {
+        if (this.saved.get(share.principal) === share.tokens) continue;
+        await this.clock.put(share.principal, share);
+        this.saved.set(share.principal, share.tokens);
+      }
+    } catch (error) {
+      // Fairness is off by what was computed since, if this instance dies before the store is back.
+      if (!isSomaError(error)) this.ctx.crash(error);
+    }
+  }
+}

@@ -1,0 +1,28 @@
+// Owns the wiring of the scheduler service: queue, effects, calls.
+import { createActor, fromPromise, waitFor } from "xstate";
+import { runService } from "../../kernel/ipc/service.ts";
+import { Kv } from "../../kernel/ipc/store.ts";
+import { calls } from "./calls.ts";
+import { Effects } from "./effects.ts";
+import { schedulerMachine } from "./machine.ts";
+import { Queue } from "./queue.ts";
+import type { Share } from "./shares.ts";
+
+await runService("scheduler", async (ctx) => {
+  const queue = new Queue(() => performance.now());
+  const effects = new Effects(ctx, queue, await Kv.open<Share>(ctx.bus, "clock"));
+  const open = fromPromise(() => effects.open());
+  const machine = createActor(schedulerMachine.provide({ actors: { open } }), {
+    id: "scheduler",
+    inspect: ctx.recorder.inspect,
+  });
+  machine.subscribe({ error: ctx.crash });
+  machine.start();
+  await waitFor(machine, (snapshot) => snapshot.matches("serving"));
+  return {
+    handlers: calls(queue, effects),
+    state: () => machine.getSnapshot().value,
+    figures: () => ({ policy: queue.policy, sequences: queue.sequences.size }),
+    stop: () => effects.stop(),
+  };
+});
