@@ -100,6 +100,8 @@ export class Stream<C, O> implements AsyncIterable<C> {
           this.giveCredit();
           yield chunk;
         }
+        // What was read counts from here on: `complete` may look at what the reader made of it.
+        if (this.ending && this.setup.complete?.(this.ending.output)) this.finish(this.ending.output);
         if (this.error) throw this.error;
         if (this.finished) return;
         await new Promise<void>((resolve) => {
@@ -136,6 +138,8 @@ export class Stream<C, O> implements AsyncIterable<C> {
     if (this.setup.complete === undefined || this.setup.complete(output as O)) return this.finish(output as O);
     const timer = setTimeout(() => this.fail(new SomaError("EIO", "pieces of the answer were lost: ask again")), 1_000);
     this.ending = { output: output as O, timer };
+    // A reader that waits has read all that came: it looks again, and so learns of pieces that were read but not counted.
+    this.wake?.();
   }
 
   fail(error: Error): void {

@@ -3,7 +3,7 @@ import type { z } from "zod";
 import { decode } from "../../kernel/abi/codec.ts";
 import { isSomaError } from "../../kernel/abi/errors.ts";
 import { serviceOf } from "../../kernel/abi/names.ts";
-import { device as deviceCalls } from "../../kernel/abi/syscalls/device.ts";
+import { device, loadedRow } from "../../kernel/abi/syscalls/device.ts";
 import type { Bus, Message } from "../../kernel/ipc/bus.ts";
 import type { Client } from "../../kernel/ipc/client.ts";
 import type { Log } from "../../kernel/ipc/log.ts";
@@ -13,7 +13,9 @@ import type { MemoryEvent } from "./machine.ts";
 /** A device that does not answer within this is left to report by itself. */
 const ASK_MS = 2_000;
 
-const reportOf: z.ZodType<Report> = deviceCalls.list.output.pick({ device: true, budgetBytes: true, models: true });
+const reportOf: z.ZodType<Report> = device.list.output
+  .pick({ device: true, budgetBytes: true })
+  .extend({ models: z.array(loadedRow.pick({ model: true, weightBytes: true, kvBytes: true })) });
 
 export interface EffectsOptions {
   bus: Bus;
@@ -34,7 +36,7 @@ export class Effects {
       const parsed = reportOf.safeParse(decode(message.data));
       // Only the device itself may publish under its name; what it says of another is ignored.
       if (parsed.success && parsed.data.device === actorOf(message)) send({ type: "report", report: parsed.data });
-      else log.warn({ actor: actorOf(message) }, "a device reported what nobody understands");
+      else log.warn({ device: actorOf(message) }, "a device reported what nobody understands");
     });
     bus.subscribe("evt.kernel.down.device.*.*", ({ subject }) =>
       send({ type: "down", device: subject.split(".")[4]! }),

@@ -10,6 +10,8 @@ export interface Piece {
   ids: number[];
   text: string;
   logprobs?: number[];
+  /** With the first chunk: what the rest must be made with to go on exactly. */
+  numerics?: string;
 }
 
 export class Answer {

@@ -29,8 +29,11 @@ export function schedulerEngine(
       return made;
     },
     async score(ids, scored) {
-      const { logprobs = [] } = await client.stream("scheduler.run", { model, ids: [...ids], mode: "score" }, options)
-        .result;
+      const { logprobs = [] } = await client.stream(
+        "scheduler.run",
+        { model, ids: [...ids], mode: "score", from: ids.length - scored },
+        options,
+      ).result;
       if (logprobs.length < scored) {
         throw new SomaError("EIO", `the device scored ${logprobs.length} of ${scored} tokens: ask again`);
       }

@@ -23,6 +23,8 @@ const hyper = z.strictObject({
   epochs: z.number().positive().max(1_000_000).optional(),
   /** Examples per step. */
   batch: positive.max(65_536).optional(),
+  /** Rows of random data. */
+  examples: positive.max(1_000_000).optional(),
   /** Largest norm of the gradient; 0: no clipping. */
   clip: z.number().nonnegative().optional(),
   weightDecay: z.number().nonnegative().optional(),
@@ -75,7 +77,7 @@ export function trainingSpec({
   if (examples === 0) throw new SomaError("EINVAL", "there is nothing to train on: give at least one example");
   // Steps and epochs exclude each other: the caller's choice of one hides the default of the other.
   const length = hyper.steps !== undefined || hyper.epochs !== undefined ? hyper : defaults;
-  const { epochs: _e, steps: _s, ...rest } = { ...defaults, ...hyper };
+  const { epochs: _e, steps: _s, examples: _x, ...rest } = { ...defaults, ...hyper };
   const batch = Math.min(rest.batch, examples);
   const steps = length.steps ?? Math.max(1, Math.ceil(((length.epochs ?? 1) * examples) / batch));
   return {

@@ -5,6 +5,7 @@ import type { Principal } from "../../kernel/abi/headers.ts";
 import type { Chunk, Output } from "../../kernel/abi/syscalls.ts";
 import type { TrainInput } from "./hyper.ts";
 import { type Evaluation, type LossPoint, thin } from "./record.ts";
+import type { Templates } from "./text/templates.ts";
 
 export type Progress = Chunk<"device.train">;
 
@@ -13,7 +14,10 @@ export interface Prepared {
   data: string;
   dataHash: string;
   spec: Record<string, unknown>;
-  notes: string[];
+  note: string;
+  /** Of a model that knows text. */
+  templates?: Templates;
+  stopIds?: number[];
 }
 
 /** A job as it is stored in KV and lives in its machine's context: plain data. */
@@ -26,7 +30,7 @@ export interface Job {
   attempts: number;
   crashes: number;
   progress?: Progress;
-  losses: LossPoint[];
+  curve: LossPoint[];
   prepared?: Prepared;
   checkpoint?: string;
   /** Id of the device request, to end a run that nobody listens to any more. */
@@ -82,6 +86,7 @@ const machine = setup({
     /** Gives back what only an unfinished job needs. */
     clean: () => {},
     setError: assign((_, { error }: Failure) => ({ error: message(error) })),
+    countAttempt: assign(({ context }) => ({ attempts: context.attempts + 1 })),
     countCrash: assign(({ context }) => ({ crashes: context.crashes + 1 })),
   },
   guards: {
@@ -114,20 +119,19 @@ export const jobMachine = machine.createMachine({
   context: ({ input }) => input,
   initial: "queued",
   states: {
-    queued: { entry: save("queued"), on: { start: "active", stop: "canceled" } },
+    queued: { entry: save("queued"), on: { start: { target: "active", actions: "countAttempt" }, stop: "canceled" } },
     active: {
       initial: "choosing",
       on: { stop: "#job.canceled" },
       states: {
         choosing: {
-          entry: assign({ attempts: ({ context }) => context.attempts + 1 }),
           always: [
             { guard: "worn", target: "#job.setAside" },
             { guard: ({ context }) => context.version !== undefined, target: "registered" },
+            { guard: ({ context }) => context.prepared === undefined, target: "preparing" },
             { guard: ({ context }) => context.eval !== undefined, target: "registering" },
             { guard: ({ context }) => context.trained !== undefined, target: "evaluating" },
-            { guard: ({ context }) => context.prepared !== undefined, target: "training" },
-            { target: "preparing" },
+            { target: "training" },
           ],
         },
         preparing: {
@@ -135,7 +139,7 @@ export const jobMachine = machine.createMachine({
           invoke: {
             src: "prepare",
             input: ({ context }) => context,
-            onDone: { target: "training", actions: assign({ prepared: ({ event }) => event.output }) },
+            onDone: { target: "choosing", actions: assign({ prepared: ({ event }) => event.output }) },
             onError: onError() as never,
           },
         },
@@ -214,7 +218,11 @@ export const jobMachine = machine.createMachine({
           },
         },
         // What was away comes back; then it goes on with what it has.
-        waiting: { id: "job.waiting", entry: save("waiting"), after: { pause: "choosing" } },
+        waiting: {
+          id: "job.waiting",
+          entry: save("waiting"),
+          after: { pause: { target: "choosing", actions: "countAttempt" } },
+        },
       },
     },
     done: { type: "final", entry: [assign({ error: undefined }), save("done"), "clean"] },
@@ -224,11 +232,11 @@ export const jobMachine = machine.createMachine({
   },
 });
 
-function learned({ losses }: Job, progress: Progress): Pick<Job, "losses" | "progress"> {
+function learned({ curve }: Job, progress: Progress): Pick<Job, "curve" | "progress"> {
   const { step, loss, validationLoss } = progress;
   const point = { step, loss, ...(validationLoss === undefined ? {} : { validationLoss }) };
   // A resumed run repeats the steps since its checkpoint.
-  const kept = losses.filter((old) => old.step < step);
+  const kept = curve.filter((old) => old.step < step);
   // Thinned well above what a record keeps, so that a job's row stays small, too.
-  return { progress, losses: thin([...kept, point], 400) };
+  return { progress, curve: thin([...kept, point], 400) };
 }

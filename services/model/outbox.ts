@@ -14,6 +14,7 @@ export class Outbox {
     else {
       waiting.ids.push(...piece.ids);
       waiting.text += piece.text;
+      if (piece.numerics !== undefined) waiting.numerics ??= piece.numerics;
       if (piece.logprobs) waiting.logprobs = [...(waiting.logprobs ?? []), ...piece.logprobs];
     }
     this.sending ??= this.send();

@@ -6,8 +6,9 @@ import { builtinTokenizer, modelFiles, type Recipe } from "./builtin/recipe.ts";
 import { encodeTokens, encodeVectors } from "./dataset.ts";
 import { type Hyper, readHyper, type TrainInput, trainingSpec } from "./hyper.ts";
 import type { Example } from "./text/records.ts";
+import type { Templates } from "./text/templates.ts";
 import { loadTokenizer } from "./text/tokenizer.ts";
-import { readVectors } from "./vectors.ts";
+import { randomVectors, readVectors } from "./vectors.ts";
 
 export interface Preparation {
   /** Files of the model's folder but its weights; objects are JSON. */
@@ -17,7 +18,10 @@ export interface Preparation {
   spec: Record<string, unknown>;
   /** SHA-256 of the texts or numbers themselves. */
   dataHash: string;
-  notes: string[];
+  /** For whoever reads the record: what was memorised, what was held out. */
+  note: string;
+  templates?: Templates;
+  stopIds?: number[];
 }
 
 /** A line of examples.jsonl, which a model carries so that it can be measured later. */
@@ -99,35 +103,47 @@ export function prepareText(recipe: Recipe, corpus: readonly Example[], input: T
       seed: input.seed,
     }),
     dataHash: sha256(JSON.stringify(corpus)),
-    notes: notesOf(examples),
+    note: noteOf(examples),
+    templates: recipe.templates,
+    stopIds: [json.model.vocab[recipe.templates.eos]!],
   };
 }
 
-/** Numbers: a network over vectors. */
-export function prepareVectors(bytes: Uint8Array, input: TrainInput): Preparation {
-  const { width, outputs, rows, splits } = readVectors(bytes);
+/** Numbers: a network over vectors. Without bytes the data is random, made from the seed. */
+export function prepareVectors(bytes: Uint8Array | undefined, input: TrainInput): Preparation {
+  const hyper = readHyper(input.hyper);
   const { hidden = [128], ...rest } = input.config;
+  const vectors = bytes ? readVectors(bytes) : randomOf(rest.layers, hyper.examples ?? 1_000, input.seed);
+  const { width, outputs, rows, splits } = vectors;
   const layers = rest.layers ?? [width, ...(hidden as number[]), outputs];
   if (!Array.isArray(layers) || layers[0] !== width || layers.at(-1) !== outputs) {
     throw new SomaError("EINVAL", `config.layers is [${layers}]: the data needs it to go from ${width} to ${outputs}`);
   }
-  const loss = splits.train.labels ? "crossEntropy" : "squaredError";
-  const config = { model_type: "mlp", loss, ...rest, layers };
+  const config = {
+    model_type: "mlp",
+    loss: splits.train.labels ? "crossEntropy" : "squaredError",
+    ...rest,
+    layers,
+  };
   const examples = splits.train.features.length / width;
+  const dataset = encodeVectors(width, outputs, splits);
   return {
     files: { "config.json": config },
-    dataset: encodeVectors(width, outputs, splits),
-    spec: trainingSpec({
-      architecture: "mlp",
-      config,
-      hyper: readHyper(input.hyper),
-      defaults: VECTORS,
-      examples,
-      seed: input.seed,
-    }),
-    dataHash: sha256(bytes),
-    notes: [`${examples} of ${rows} rows were trained on, ${rows - examples} validated`],
+    dataset,
+    spec: trainingSpec({ architecture: "mlp", config, hyper, defaults: VECTORS, examples, seed: input.seed }),
+    dataHash: sha256(dataset),
+    note: bytes
+      ? `${examples} of ${rows} rows were trained on, ${rows - examples} validated`
+      : `${rows} rows of random numbers, learned by heart: there is nothing else to learn in them`,
   };
+}
+
+function randomOf(layers: unknown, rows: number, seed: number) {
+  const [width, outputs] = Array.isArray(layers) ? [layers[0], layers.at(-1)] : [];
+  if (!Number.isSafeInteger(width) || !Number.isSafeInteger(outputs) || width < 1 || outputs < 1) {
+    throw new SomaError("EINVAL", "random data needs config.layers, such as [100, 128, 100]");
+  }
+  return randomVectors(rows, width, outputs, seed);
 }
 
 /** Without its own word on it, a recipe is validated, and so kept as a checkpoint, five times. */
@@ -148,7 +164,7 @@ function kept({ splits }: Examples): KeptExample[] {
   ];
 }
 
-function notesOf({ splits, tooLong }: Examples): string[] {
+function noteOf({ splits, tooLong }: Examples): string {
   const written = splits.train.filter(({ item }) => item.origin === "handwritten").length;
   const notes = [
     `${splits.train.length} examples were trained on, ${splits.validation.length} validated, ${splits.test.length} held out for the test`,
@@ -158,7 +174,7 @@ function notesOf({ splits, tooLong }: Examples): string[] {
   if (tooLong.length > 0) notes.push(`${tooLong.length} examples do not fit the context and were left out`);
   if (splits.test.length === 0)
     notes.push("too little data for a held-out test: what the model can do elsewhere is unknown");
-  return notes;
+  return `${notes.join(". ")}.`;
 }
 
 function sha256(data: string | Uint8Array): string {

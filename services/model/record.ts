@@ -36,7 +36,8 @@ export interface ModelRecord {
   dataHash?: string;
   hyper?: Record<string, unknown>;
   seed?: number;
-  losses: LossPoint[];
+  /** Loss over the training, thinned. */
+  curve: LossPoint[];
   /** By split; `handwritten` is a part of the training data and says how much was memorised. */
   eval: Record<string, Evaluation>;
   /** The job that made it: a job that is run again after a crash finds its model. */
@@ -47,7 +48,7 @@ export interface ModelRecord {
   /** Version of Soma that made it. */
   code: string;
   /** What a reader must know: what was memorised, what was held out, what did not fit. */
-  notes: string[];
+  note: string;
 }
 
 export interface Alias {

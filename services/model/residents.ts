@@ -1,12 +1,14 @@
 // Owns which versions are in devices' memory on this service's behalf: one actor each, asked for by name.
 import { type ActorRefFrom, waitFor } from "xstate";
-import type { ModelRecord } from "./record.ts";
 import { versionText } from "./record.ts";
 import type { Loaded, residentMachine } from "./resident.ts";
 
+/** What a device needs to load a version. */
 export interface Wanted {
-  record: ModelRecord;
   dir: string;
+  config: Record<string, unknown>;
+  bytes: number;
+  sha256: string;
   dtype: "f32" | "int8";
 }
 

@@ -1,4 +1,4 @@
-// Owns the training data of networks over vectors: MessagePack of {features, targets, shape}, or a description of random data.
+// Owns the training data of networks over vectors: MessagePack of {features, targets, shape}, or random numbers.
 import { decode } from "@msgpack/msgpack";
 import { z } from "zod";
 import { SomaError } from "../../kernel/abi/errors.ts";
@@ -7,19 +7,13 @@ import { seededRandom } from "./text/random.ts";
 
 const size = z.number().int().positive().max(10_000_000);
 const numbers = z.union([z.array(z.number()), z.instanceof(Uint8Array)]);
-const form = z.union([
-  z.strictObject({
-    /** Row-major, [rows, width]: numbers, or their bytes as little-endian f32. */
-    features: numbers,
-    /** [rows] class numbers, or [rows, outputs] values. */
-    targets: numbers,
-    shape: z.strictObject({ rows: size, width: size, outputs: size, classes: z.boolean().default(true) }),
-  }),
-  z.strictObject({
-    /** Features normal, classes uniform: there is nothing to learn but by heart. */
-    random: z.strictObject({ rows: size, width: size, classes: size, seed: z.number().int().nonnegative().default(1) }),
-  }),
-]);
+const form = z.strictObject({
+  /** Row-major, [rows, width]: numbers, or their bytes as little-endian f32. */
+  features: numbers,
+  /** [rows] class numbers, or [rows, outputs] values. */
+  targets: numbers,
+  shape: z.strictObject({ rows: size, width: size, outputs: size, classes: z.boolean().default(true) }),
+});
 
 export interface Vectors {
   width: number;
@@ -28,26 +22,29 @@ export interface Vectors {
   splits: Record<Split, VectorSplit>;
 }
 
-/** Every tenth row validates, the rest is trained on; random data is trained on as a whole. EINVAL says what is wrong. */
+/** Every tenth row of 20 or more validates, the rest is trained on. EINVAL says what is wrong. */
 export function readVectors(bytes: Uint8Array): Vectors {
   let value: unknown;
   try {
     value = decode(bytes);
   } catch (cause) {
-    throw new SomaError("EINVAL", "the data is not MessagePack: send {features, targets, shape} or {random}", {
+    throw new SomaError("EINVAL", "the data is not MessagePack: send {features, targets, shape}", {
       cause,
     });
   }
   const parsed = form.safeParse(value);
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
-    throw new SomaError("EINVAL", `the data must be {features, targets, shape} or {random}: ${issue?.message}`);
+    throw new SomaError(
+      "EINVAL",
+      `the data must be {features, targets, shape}: ${issue?.path.join(".")}: ${issue?.message}`,
+    );
   }
-  return "random" in parsed.data ? randomVectors(parsed.data.random) : given(parsed.data);
+  return given(parsed.data);
 }
 
-function randomVectors(spec: { rows: number; width: number; classes: number; seed: number }): Vectors {
-  const { rows, width, classes, seed } = spec;
+/** Normal features and uniform classes: there is nothing to learn but by heart, so all rows are trained on. */
+export function randomVectors(rows: number, width: number, classes: number, seed: number): Vectors {
   const random = seededRandom(seed);
   const normal = () => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random());
   const features = Float32Array.from({ length: rows * width }, normal);
@@ -56,7 +53,7 @@ function randomVectors(spec: { rows: number; width: number; classes: number; see
   return { width, outputs: classes, rows, splits: { train: { features, labels }, validation: none, test: none } };
 }
 
-function given({ features, targets, shape }: Exclude<z.output<typeof form>, { random: unknown }>): Vectors {
+function given({ features, targets, shape }: z.output<typeof form>): Vectors {
   const { rows, width, outputs, classes } = shape;
   const inputs = floats(features, rows * width, "features");
   const answers = floats(targets, classes ? rows : rows * outputs, "targets");

@@ -58,7 +58,7 @@ export async function startKernel(world: World, handlers: ServerOptions["handler
         }
         const permissions = allow(servicePermissions(service, instance, epoch));
         const jwt = authority.mintActor({ name: instance, publicKey, permissions });
-        const secrets = { signingSeed: role.seed, accountKey: authority.account, grantSeed: grants.seed };
+        const secrets = { account: authority.account, appSeed: role.seed, grantSeed: grants.seed };
         return { instance, epoch, jwt, grantKey: grants.publicKey, ...(service === "auth" ? { secrets } : {}) };
       },
       ready: (_input, request) => {

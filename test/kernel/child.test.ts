@@ -7,8 +7,8 @@ import { backoff, type ChildEvent, childMachine } from "../../kernel/child.ts";
 import { type ChildSpec, loadManifest } from "../../kernel/manifest.ts";
 
 const SPEC: ChildSpec = { ...loadManifest()[1]!, intensity: 3, period: 10_000 };
-const DIED = { type: "exit", code: 1, signal: null, lines: ["boom"] } as const;
-const ENDED = { type: "exit", code: 0, signal: null, lines: [] } as const;
+const DIED: ChildEvent & { type: "exit" } = { type: "exit", code: 1, signal: null, lines: ["boom"] };
+const ENDED: ChildEvent & { type: "exit" } = { type: "exit", code: 0, signal: null, lines: [] };
 
 /** The machine on a clock of its own, with its effects written down. */
 function child(spec: Partial<ChildSpec> = {}) {

@@ -256,4 +256,19 @@ test("a tensor thread that dies fails the quantum with EIO instead of hanging it
   }
 });
 
+test("a tensor thread that is gone in the middle of a quantum ends it with EIO", async () => {
+  const model = await load(config, weights, { threads: 2 });
+  try {
+    const { pools } = model as unknown as { pools: { destroy(): Promise<void> }[] };
+    const given = quantum([{ ids: prompt(4, 1), maxNew: 124, blocks: [0, 1, 2, 3, 4, 5, 6, 7] }]);
+    const slow = { ...given, seqs: given.seqs.map((one) => ({ ...one, ids: prompt(4, 1), logprobsOf: true })) };
+    const running = model.run({ ...slow, tokenBudget: 1 }, () => {});
+    const [failed] = await Promise.allSettled([running, pools[1]!.destroy()]);
+    assert.is(failed.status, "rejected");
+    await refusal("EIO", () => running);
+  } finally {
+    await model.unload();
+  }
+});
+
 test.run();
