@@ -1,5 +1,5 @@
 // Owns what memory hears and asks of devices: their events, their ends, their own word on what they hold.
-import type { z } from "zod";
+import { z } from "zod";
 import { decode } from "../../kernel/abi/codec.ts";
 import { isSomaError } from "../../kernel/abi/errors.ts";
 import { serviceOf } from "../../kernel/abi/names.ts";

@@ -20,8 +20,8 @@ test("reservations follow the devices through reports, kills of memory and ends 
     const { bus } = await world.serve("device", { list: list as never });
     const device = new Client(bus);
     const person = await world.client("person");
-    const reserve = (holder: string, bytes: number) =>
-      device.call("memory.reserve", { device: "device-1", holder, kind: "weights", bytes }, { ttl: 10_000 });
+    const reserve = (holder: string, bytes: number, retry = true) =>
+      device.call("memory.reserve", { device: "device-1", holder, kind: "weights", bytes }, { ttl: 10_000, retry });
     const free = async () => (await person.call("memory.free", {})).devices[0];
 
     // Not in any report yet: memory asks the device itself, and the caller is repeated until it has.
@@ -30,7 +30,7 @@ test("reservations follow the devices through reports, kills of memory and ends 
     models = [row];
     bus.publish(subjects.event("device-1", "device"), encode(list()));
     while ((await free())?.kvBytes !== 200) await new Promise((resolve) => setTimeout(resolve, 10));
-    const short = await reserve("big/weights", 501).catch((error: SomaError) => error);
+    const short = await reserve("big/weights", 501, false).catch((error: SomaError) => error);
     assert.is((short as SomaError).code, "EAGAIN");
 
     await kernel.kill("memory", program);
