@@ -1,10 +1,10 @@
 // Owns the table from the scheduler's calls to its queue.
 import { SomaError } from "../../kernel/abi/errors.ts";
 import { DEFER, type Handlers } from "../../kernel/ipc/server.ts";
+import type { Board } from "./board.ts";
 import type { Effects } from "./effects.ts";
-import type { Queue } from "./queue.ts";
 
-export function calls(queue: Queue, effects: Effects): Handlers<"scheduler"> {
+export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
   return {
     run: (input, request) => {
       effects.admit(input, request);

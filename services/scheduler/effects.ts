@@ -7,7 +7,7 @@ import { device as deviceCalls } from "../../kernel/abi/syscalls/device.ts";
 import type { Request } from "../../kernel/ipc/request.ts";
 import type { Context } from "../../kernel/ipc/service.ts";
 import type { Kv } from "../../kernel/ipc/store.ts";
-import type { Input, Placement, Queue } from "./queue.ts";
+import type { Board, Input, Placement } from "./board.ts";
 import type { Share } from "./shares.ts";
 
 const listed = deviceCalls.list.output.pick({ device: true, models: true });
@@ -24,7 +24,7 @@ export class Effects {
 
   constructor(
     private readonly ctx: Context,
-    private readonly queue: Queue,
+    private readonly queue: Board,
     private readonly clock: Kv<Share>,
   ) {}
 
@@ -136,7 +136,7 @@ export class Effects {
     });
   }
 
-  private async run({ device, quantum }: NonNullable<ReturnType<Queue["next"]>>): Promise<void> {
+  private async run({ device, quantum }: NonNullable<ReturnType<Board["next"]>>): Promise<void> {
     const { client, server, log, crash } = this.ctx;
     const seqs = quantum.seqs.map(({ seq }) => seq);
     try {

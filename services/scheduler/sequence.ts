@@ -57,7 +57,10 @@ export function work(sequence: Sequence): number {
 
 /** KV blocks that it fills in the end, at most: set aside before it begins, so that it never waits in the middle. */
 export function blocksOf(sequence: Sequence, context: number): number {
-  const tokens = Math.min(sequence.input.ids.length + (sequence.input.mode === "generate" ? sequence.input.maxNew : 0), context);
+  const tokens = Math.min(
+    sequence.input.ids.length + (sequence.input.mode === "generate" ? sequence.input.maxNew : 0),
+    context,
+  );
   return Math.max(1, Math.ceil(tokens / BLOCK_TOKENS));
 }
 

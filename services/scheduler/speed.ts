@@ -15,7 +15,10 @@ export const UNKNOWN: Speed = { samples: 0, stepMs: 10, tokenMs: 1 };
 const KEEP = 0.8;
 
 /** Takes a quantum's report in. Quanta of one token a step tell stepMs, those of many tell tokenMs. */
-export function learn(speed: Speed, { ms, steps, computedTokens }: { ms: number; steps: number; computedTokens: number }): Speed {
+export function learn(
+  speed: Speed,
+  { ms, steps, computedTokens }: { ms: number; steps: number; computedTokens: number },
+): Speed {
   if (steps === 0 || ms <= 0) return speed;
   const perStep = ms / steps;
   const extra = computedTokens / steps - 1;

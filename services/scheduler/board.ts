@@ -1,4 +1,4 @@
-// Owns the queue: sequences that wait or run, devices that have their models, and which sequences make the next quantum. No I/O.
+// Owns the board: sequences that wait or run, devices that have their models, and which sequences make the next quantum. No I/O.
 import type { z } from "zod";
 import { BLOCK_TOKENS } from "../../kernel/abi/limits.ts";
 import type { device } from "../../kernel/abi/syscalls/device.ts";
@@ -41,7 +41,7 @@ const TOKEN_BUDGET = 256;
 /** Short where others wait, long where nobody does. */
 const LENGTH = { crowded: { maxSteps: 8, maxMs: 60 }, alone: { maxSteps: 32, maxMs: 250 } };
 
-export class Queue {
+export class Board {
   policy: PolicyName = "fair";
   readonly shares = new Shares();
   readonly sequences = new Map<string, Sequence>();
