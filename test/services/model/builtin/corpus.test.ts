@@ -76,7 +76,9 @@ test("real items are one line from English to Chinese, from a known place", () =
 test("every item is an example of its split or reported as too long", () => {
   const placed = SPLITS.flatMap((split) => examples.splits[split].map((example) => ({ split, ...example })));
   assert.is(placed.length + examples.tooLong.length, corpus.length);
-  assert.ok(examples.tooLong.length < 0.01 * corpus.length && examples.tooLong.every((item) => item.origin === "monaco"));
+  assert.ok(
+    examples.tooLong.length < 0.01 * corpus.length && examples.tooLong.every((item) => item.origin === "monaco"),
+  );
   for (const { split, item, ids, promptLength, weight } of placed) {
     assert.is(splitOf(item), split);
     assert.ok(ids.length <= recipe.config.max_position_embeddings);
