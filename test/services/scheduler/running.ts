@@ -1,0 +1,75 @@
+// Owns a small real system for tests: memory, device and scheduler as processes, a random model resident, a client in the model service's place.
+import { createHash } from "node:crypto";
+import { servicePermissions } from "../../../kernel/abi/rights.ts";
+import type { Input, Output } from "../../../kernel/abi/syscalls.ts";
+import { Client } from "../../../kernel/ipc/client.ts";
+import { startKernel } from "../../helpers/kernel.ts";
+import { startWorld } from "../../helpers/world.ts";
+import { type Config, file, llama, randomWeights, safetensors } from "../device/drivers/wasm/files.ts";
+
+export const MODEL = "tiny@1";
+
+export interface Answer {
+  ids: number[];
+  /** Positions in the order in which they came. */
+  positions: number[];
+  output: Output<"scheduler.run">;
+}
+
+export async function startRunning(config: Config = llama(), kvBytes = 4_000_000) {
+  const world = await startWorld({ stores: true });
+  process.env.SOMA_HOME = world.home.root;
+  const processes: { id: string; state: string; epoch: number }[] = [];
+  const kernel = await startKernel(world, { ps: () => ({ processes }) });
+  const weights = safetensors(randomWeights(config));
+  const path = file(weights);
+  const sha256 = createHash("sha256").update(weights).digest("hex");
+  const programs = { memory: await kernel.start("memory"), device: await kernel.start("device") };
+  processes.push({ id: "device-1", state: "ready", epoch: 1 });
+  const scheduler = await kernel.start("scheduler");
+  const client = new Client(await world.connect("model-1", servicePermissions("model", "model-1", 1)));
+
+  const load = () =>
+    client.call("device.load", {
+      model: MODEL,
+      config,
+      files: { dir: "", weights: { path, sha256, bytes: weights.length } },
+      kvBytes,
+    });
+
+  return {
+    world,
+    kernel,
+    client,
+    programs: { ...programs, scheduler },
+    load,
+    /** Runs a sequence to its end; receivers drop positions that they have. */
+    async run(
+      input: Partial<Input<"scheduler.run">>,
+      options: { for?: string; ttl?: number; signal?: AbortSignal } = {},
+    ) {
+      const { for: principal, ...rest } = options;
+      const answer: Answer = { ids: [], positions: [], output: undefined as never };
+      const stream = client.stream(
+        "scheduler.run",
+        { model: MODEL, ids: [1, 2, 3], maxNew: 8, ...input },
+        {
+          ...rest,
+          ...(principal === undefined ? {} : { for: { principal } }),
+          complete: ({ newTokens }) => answer.ids.length >= newTokens,
+        },
+      );
+      for await (const { pos, ids } of stream) {
+        answer.positions.push(pos);
+        answer.ids.push(...ids.slice(Math.max(0, answer.ids.length - pos)));
+      }
+      answer.output = await stream.result;
+      return answer;
+    },
+    freeBlocks: async () => (await client.call("device.list", {})).models[0]?.freeBlocks,
+    async stop() {
+      await kernel.stop();
+      await world.stop();
+    },
+  };
+}
