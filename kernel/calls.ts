@@ -10,7 +10,7 @@ import type { Hands } from "./hands.ts";
 import { readEvents, readLog } from "./history.ts";
 import type { NatsBus } from "./ipc/bus.ts";
 import type { Handlers } from "./ipc/server.ts";
-import { storeUsage } from "./ipc/store.ts";
+import { storeUsage } from "./ipc/stores.ts";
 import { type ProcessTable, processes } from "./processes.ts";
 import type { Registry } from "./registry.ts";
 import type { Apps } from "./spawn.ts";

@@ -16,7 +16,7 @@ import { GrantTable } from "./ipc/grants.ts";
 import { createLog } from "./ipc/log.ts";
 import { Recorder } from "./ipc/recorder.ts";
 import { Server, type ServerOptions } from "./ipc/server.ts";
-import { createStores } from "./ipc/store.ts";
+import { createStores } from "./ipc/stores.ts";
 import { Authority } from "./keys/authority.ts";
 import { keptKey } from "./keys/kept.ts";
 import { openHome } from "./launcher/home.ts";

@@ -92,7 +92,8 @@ export class NatsBus implements Bus {
       maxReconnectAttempts: -1,
       reconnectTimeWait: 50,
       reconnectJitter: 50,
-      ignoreAuthErrorAbort: true,
+      // A key that is refused twice in a row was revoked: then the connection closes for good.
+      ignoreAuthErrorAbort: false,
       pingInterval: 5_000,
       maxPingOut: 2,
       timeout: options.timeout ?? 5_000,

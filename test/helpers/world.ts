@@ -11,7 +11,7 @@ import { NatsBus } from "../../kernel/ipc/bus.ts";
 import { Client } from "../../kernel/ipc/client.ts";
 import { createKey } from "../../kernel/ipc/nkey.ts";
 import { type Handlers, Server, type ServerOptions } from "../../kernel/ipc/server.ts";
-import { createStores } from "../../kernel/ipc/store.ts";
+import { createStores } from "../../kernel/ipc/stores.ts";
 import { Authority } from "../../kernel/keys/authority.ts";
 import { cachesOf, homeAt } from "../../kernel/launcher/home.ts";
 
