@@ -101,7 +101,14 @@ async function runWorkers(prepared: Prepared, control: Control, options: TrainOp
   const began = performance.now();
   // One pool of one thread for each replica: inside a pool there is no affinity, and replicas wait for each other.
   const pools = Array.from({ length: workers }, () => {
-    return new Piscina({ filename: worker, minThreads: 1, maxThreads: 1, execArgv: ["--import", loader] });
+    // With atomics an idle worker blocks in Atomics.wait, and the port of its task never closes.
+    return new Piscina({
+      filename: worker,
+      minThreads: 1,
+      maxThreads: 1,
+      atomics: "disabled",
+      execArgv: ["--import", loader],
+    });
   });
   try {
     const runs = pools.map(async (pool, rank) => {
