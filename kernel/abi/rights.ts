@@ -1,5 +1,5 @@
 // Owns the broker permissions of each role, derived from the tables. Subjects not listed are denied.
-import type { Owner, Service } from "./names.ts";
+import { instanceName, type Owner, PERSON, SERVICES, type Service } from "./names.ts";
 import { STORES, type StoreName, streamName } from "./storage.ts";
 import { ALL, ANY, subjects } from "./subjects.ts";
 import { allSyscalls, CONTROL } from "./syscalls.ts";
@@ -104,19 +104,48 @@ export function appPermissions(name: string, calls: readonly string[]): Permissi
   };
 }
 
+/** Calls that an app can ever hold, and those that it never can. */
+const [FOR_APPS, NEVER] = [true, false].map((app) =>
+  allSyscalls().filter(([, , entry]) => (entry.right === "app") === app),
+) as [ReturnType<typeof allSyscalls>, ReturnType<typeof allSyscalls>];
+const isControl = (call: string) => (CONTROL as readonly string[]).includes(call);
+const APP_OWNERS = new Set(FOR_APPS.filter(([, call]) => !isControl(call)).map(([owner]) => owner));
+
+/** Names that whoever holds the role's key must not mint: the system's own, as far as there can be instances. */
+const ACTORS = [
+  "kernel",
+  PERSON,
+  ...SERVICES.flatMap((service) => Array.from({ length: 16 }, (_, i) => instanceName(service, i + 1))),
+];
+
 /**
- * What every user of the role "app" gets: auth holds that role's signing key and nothing mightier, so that a stolen one
- * mints apps only. `{{tag(call)}}` stands for each tag of `appTags`.
+ * What every user of the role "app" gets. `{{tag(model)}}` stands for each tag of `appTags` with that name. Auth holds this
+ * role's signing key and nothing mightier. Whoever stole it could mint any name with any tags, "*" among them: what is
+ * denied here keeps it from the system's own names and from every call that no app can hold.
  */
 export const APP_ROLE = {
   permissions: {
-    pub: { allow: ["sys.{{name()}}.{{tag(call)}}"] },
-    sub: { allow: ["_INBOX.{{name()}}.>", "evt.kernel.down.>"] },
+    pub: {
+      allow: [...APP_OWNERS].map((owner) => `sys.{{name()}}.${owner}.*.{{tag(${owner})}}`),
+      deny: [
+        ...NEVER.map(([owner, call]) => subjects.call("*", owner, "*", call)),
+        ...ACTORS.map((name) => `sys.${name}.>`),
+      ],
+    },
+    sub: {
+      allow: ["_INBOX.{{name()}}.>", "evt.kernel.down.>"],
+      deny: ACTORS.map((name) => `${subjects.inbox(name)}.>`),
+    },
   },
   subs: 64,
-} as const;
+};
 
 /** The tags of a user JWT that allow an app exactly `appPermissions(name, calls)` under APP_ROLE. */
 export function appTags(calls: readonly string[]): string[] {
-  return appPermissions("app", calls).pub.map((subject) => `call:${subject.slice("sys.app.".length)}`);
+  const pairs = calls.map((call) => call.split(".") as [string, string]);
+  const owners = new Set(pairs.map(([owner]) => owner));
+  return [
+    ...pairs.map(([owner, verb]) => `${owner}:${verb}`),
+    ...[...owners].flatMap((owner) => CONTROL.map((verb) => `${owner}:${verb}`)),
+  ];
 }

@@ -63,6 +63,16 @@ export const STORES = {
     full: "refuse",
     what: "who may do what",
   },
+  apps: {
+    kind: "kv",
+    owner: "auth",
+    readers: [],
+    maxBytes: 16 * MB,
+    maxAgeMs: 0,
+    history: 1,
+    full: "refuse",
+    what: "apps, what they ask for and what was approved",
+  },
   ledger: {
     kind: "kv",
     owner: "auth",

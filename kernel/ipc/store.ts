@@ -1,16 +1,5 @@
 // Owns access to JetStream: key-value buckets, object buckets and streams, by the names of the table in abi.
-import {
-  AckPolicy,
-  DiscardPolicy,
-  type JetStreamManager,
-  type KV,
-  type KvEntry,
-  type KvWatchOptions,
-  NatsError,
-  nanos,
-  RetentionPolicy,
-  StorageType,
-} from "nats";
+import { AckPolicy, type JetStreamManager, type KV, type KvEntry, type KvWatchOptions, nanos } from "nats";
 import { decode, encode } from "../abi/codec.ts";
 import { SomaError } from "../abi/errors.ts";
 import { STORES, type Store, type StoreName, streamName } from "../abi/storage.ts";
@@ -52,6 +41,11 @@ export class Kv<T = unknown> {
     await this.guard(this.kv.purge(key));
   }
 
+  /** Forgets the notes of deletions that are older than half an hour; watchers were told of them. */
+  async tidy(): Promise<void> {
+    await this.guard((this.kv as KV & { purgeDeletes(): Promise<unknown> }).purgeDeletes());
+  }
+
   async keys(filter = ">"): Promise<string[]> {
     const keys: string[] = [];
     for await (const key of await this.guard(this.kv.keys(filter))) keys.push(key);
@@ -81,10 +75,22 @@ export class Kv<T = unknown> {
     onChange: (key: string, value: T | undefined, revision: number) => void,
     filter = ">",
   ): Promise<() => void> {
-    const begin = () =>
-      this.follow({ key: filter }, ({ key, operation, value, revision }) =>
-        onChange(key, operation === "PUT" ? (decode(value) as T) : undefined, revision),
-      );
+    const present = new Set<string>();
+    const begin = async () => {
+      const before = new Set(present);
+      const stop = await this.follow({ key: filter }, ({ key, operation, value, revision }) => {
+        before.delete(key);
+        if (operation === "PUT") present.add(key);
+        else present.delete(key);
+        onChange(key, operation === "PUT" ? (decode(value) as T) : undefined, revision);
+      });
+      // Deleted so long ago that even the note of it is gone.
+      for (const key of before) {
+        present.delete(key);
+        onChange(key, undefined, 0);
+      }
+      return stop;
+    };
     let stop = await begin();
     let stopped = false;
     let restart = Promise.resolve();

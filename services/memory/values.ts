@@ -1,8 +1,8 @@
 // Owns what apps remember: small values by namespace and key, within a quota.
 import { encode } from "../../kernel/abi/codec.ts";
 import { isSomaError, SomaError } from "../../kernel/abi/errors.ts";
+import { Serial } from "../../kernel/ipc/serial.ts";
 import type { Kv } from "../../kernel/ipc/store.ts";
-import { Serial } from "./serial.ts";
 
 export interface ValueQuota {
   bytes: number;
