@@ -40,9 +40,14 @@ export class Folders {
     return join(this.root, checkName(name), String(version));
   }
 
-  /** A folder for unfinished work; the same id gets the same one, with what is in it. */
+  /** Where unfinished work of this id lies, if there is any. */
+  staging(id: string): string {
+    return join(this.root, ".staging", id);
+  }
+
+  /** Makes it, unless it is there. */
   async stage(id: string): Promise<string> {
-    const dir = join(this.root, ".staging", id);
+    const dir = this.staging(id);
     await mkdir(dir, { recursive: true });
     return dir;
   }

@@ -8,10 +8,9 @@ export interface RequestInput {
   call: string;
 }
 
-/** Which resident a request needs. */
+/** Which resident a request needs: its id, chosen when it was planned. */
 export interface Need {
-  record: string;
-  dtype: "f32" | "int8";
+  id: string;
 }
 
 interface Context extends RequestInput {
@@ -35,7 +34,7 @@ export const requestMachine = setup({
     /** Template and tokens: what to run. EINVAL, ENOENT. */
     plan: {} as PromiseActorLogic<Need, RequestInput>,
     /** Resolves when the model is resident. */
-    need: {} as PromiseActorLogic<void, Need & { mid: string }>,
+    need: {} as PromiseActorLogic<void, { mid: string }>,
     /** Runs to the end; called again after a loss, it goes on where it was. */
     run: {} as PromiseActorLogic<unknown, { mid: string }>,
   },
@@ -43,7 +42,7 @@ export const requestMachine = setup({
     reply: (_, _params: { mid: string; output: unknown }) => {},
     refuse: (_, _params: { mid: string; error: unknown }) => {},
     /** Forgets plan and answer, releases the model. */
-    forget: (_, _params: { mid: string; need: Need | undefined }) => {},
+    forget: (_, _params: { mid: string }) => {},
   },
   guards: {
     /** The sequence is gone, not wrong: ids that came are kept, and it goes on from there. */
@@ -67,7 +66,7 @@ export const requestMachine = setup({
     loading: {
       invoke: {
         src: "need",
-        input: ({ context: { mid, need } }) => ({ mid, ...(need as Need) }),
+        input: ({ context: { mid } }) => ({ mid }),
         onDone: "running",
         onError: { target: "refused", actions: assign({ error: ({ event }) => event.error }) },
       },
@@ -93,17 +92,17 @@ export const requestMachine = setup({
       type: "final",
       entry: [
         { type: "reply", params: ({ context: { mid, output } }) => ({ mid, output }) },
-        { type: "forget", params: ({ context: { mid, need } }) => ({ mid, need }) },
+        { type: "forget", params: ({ context: { mid } }) => ({ mid }) },
       ],
     },
     refused: {
       type: "final",
       entry: [
         { type: "refuse", params: ({ context: { mid, error } }) => ({ mid, error }) },
-        { type: "forget", params: ({ context: { mid, need } }) => ({ mid, need }) },
+        { type: "forget", params: ({ context: { mid } }) => ({ mid }) },
       ],
     },
     // The server answers ECANCELED or ETIME itself; what runs is stopped by leaving its state.
-    canceled: { type: "final", entry: { type: "forget", params: ({ context: { mid, need } }) => ({ mid, need }) } },
+    canceled: { type: "final", entry: { type: "forget", params: ({ context: { mid } }) => ({ mid }) } },
   },
 });

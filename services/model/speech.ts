@@ -15,6 +15,8 @@ export interface Asked {
   model: string;
   numerics: string;
   principal: Principal;
+  /** ms left, Infinity without a deadline: the scheduler may refuse what cannot be done by then. */
+  left: number;
   /** Aborts when the caller cancels or the deadline passes. */
   signal: AbortSignal;
   emit: (chunk: Piece) => Promise<void>;
@@ -72,6 +74,7 @@ export class Speech {
       {
         for: asked.principal,
         signal: asked.signal,
+        ...(Number.isFinite(asked.left) ? { ttl: Math.max(1, Math.ceil(asked.left)) } : {}),
         complete: ({ newTokens }) => answer.ids.length - base >= newTokens || answer.stopped !== undefined,
       },
     );

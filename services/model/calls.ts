@@ -1,0 +1,99 @@
+// Owns the table from the model service's calls to its machine's events; what needs no actor is answered directly.
+import { SomaError } from "../../kernel/abi/errors.ts";
+import { roleOf } from "../../kernel/abi/names.ts";
+import type { Request } from "../../kernel/ipc/request.ts";
+import { DEFER, type Handlers } from "../../kernel/ipc/server.ts";
+import type { Catalog } from "./catalog.ts";
+import { checkName } from "./folders.ts";
+import { readHyper, type TrainInput } from "./hyper.ts";
+import type { Job } from "./job.ts";
+import type { Jobs } from "./jobs.ts";
+import type { Requests, RunCall } from "./requests.ts";
+
+export interface Model {
+  catalog: Catalog;
+  requests: Requests;
+  jobs: Jobs;
+  /** Begins the actor of a request or a job; ends it. */
+  begin: (mid: string, call: RunCall) => void;
+  cancel: (mid: string) => void;
+  beginJob: (job: Job) => void;
+  stopJob: (id: string) => void;
+}
+
+const askerOf = ({ principal }: Request) => principal.principal;
+
+export function calls(model: Model): Handlers<"model"> {
+  const { catalog, requests, jobs } = model;
+  const { registry, texts } = catalog.options;
+  const run = (call: RunCall) => (input: never, request: Request) => {
+    requests.open(call, input, request);
+    request.signal.addEventListener("abort", () => model.cancel(request.mid), { once: true });
+    model.begin(request.mid, call);
+    return DEFER;
+  };
+  return {
+    generate: run("generate") as never,
+    translate: run("translate") as never,
+    score: run("score") as never,
+    embed: run("embed") as never,
+    evaluate: run("evaluate") as never,
+    tokenize: ({ model: ref, text }) => {
+      const { tokenizer } = texts.of(registry.find(ref).record);
+      const ids = tokenizer.encode(text);
+      return { ids, pieces: ids.map((id) => tokenizer.decode([id], { specials: true })) };
+    },
+    list: () => ({ models: catalog.list() }),
+    show: ({ model: ref }) => catalog.row(registry.find(ref).record),
+    train: async (input, request) => {
+      checkTraining(input, request);
+      const { id, job } = await jobs.submit(input, request.principal, request.key);
+      if (job) model.beginJob(job);
+      return { job: id };
+    },
+    job: ({ job }, request) => jobs.find(job, askerOf(request)),
+    jobs: (_, request) => ({ jobs: jobs.list(askerOf(request)) }),
+    follow: ({ job }, request) => {
+      jobs.find(job, askerOf(request));
+      return jobs.follow(job, request.signal, (row) => request.emit(row));
+    },
+    stop: ({ job }, request) => {
+      jobs.find(job, askerOf(request));
+      model.stopJob(job);
+      return jobs.find(job, askerOf(request));
+    },
+    deploy: async ({ model: ref, alias, dtype }) => {
+      const found = registry.find(ref);
+      const { previous } = await catalog.deploy(found, alias, dtype);
+      return { alias, model: found.record.name, version: found.record.version, previous };
+    },
+    importDir: async ({ dir, name }) => catalog.row(await catalog.importDir(dir, name)),
+    export: async ({ model: ref, dir }) => ({ files: await catalog.export(registry.find(ref).record, dir) }),
+    remove: async ({ model: ref }) => {
+      if (!ref.includes("@")) throw new SomaError("EINVAL", `say which version: ${registry.find(ref).record.name}@<n>`);
+      await catalog.remove(registry.find(ref).record);
+      return {};
+    },
+  };
+}
+
+/** What can be seen before a job is accepted: the rest is found by its first step, and fails the job. */
+function checkTraining({ name, architecture, data, hyper, deploy, seed }: TrainInput, request: Request): void {
+  checkName(name);
+  readHyper(hyper);
+  if (deploy !== undefined) {
+    checkName(deploy);
+    // An alias decides what others get: not for an app to move.
+    if (roleOf(askerOf(request)) === "app") {
+      throw new SomaError(
+        "EPERM",
+        "an app may train but not deploy: leave deploy out, and let a person deploy the model",
+      );
+    }
+  }
+  if (data === "builtin" && architecture !== "llama")
+    throw new SomaError("EINVAL", 'data "builtin" is text: use architecture llama');
+  if (data === "random" && architecture !== "mlp")
+    throw new SomaError("EINVAL", 'data "random" is vectors: use architecture mlp');
+  if (seed > 0xffffffff) throw new SomaError("EINVAL", `seed ${seed} is too large: use 0 to 4294967295`);
+}

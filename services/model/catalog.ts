@@ -1,0 +1,208 @@
+// Owns what is done to models as a whole: register, import, export, deploy, remove; and how a version is shown.
+import { existsSync, readFileSync, statSync } from "node:fs";
+import { isAbsolute, join } from "node:path";
+import { SomaError } from "../../kernel/abi/errors.ts";
+import type { Output } from "../../kernel/abi/syscalls.ts";
+import { checkName, copyModel, digest, FILES, type Folders, readJson, WEIGHTS, writeFiles } from "./folders.ts";
+import type { KeptExample } from "./prepare.ts";
+import { type ModelRecord, versionText } from "./record.ts";
+import type { Found, Registry } from "./registry.ts";
+import { type Residents, residentId, type Wanted } from "./residents.ts";
+import { elements, readHeader } from "./safetensors.ts";
+import { loadTokenizer } from "./text/tokenizer.ts";
+import { readTemplates, type TextModels } from "./textmodel.ts";
+
+type Row = Output<"model.show">;
+/** What a new version's maker says of it; the rest is read from its files. */
+export type NewRecord = Omit<ModelRecord, "version" | "parameters" | "bytes" | "sha256" | "createdAt" | "code">;
+
+export interface CatalogOptions {
+  registry: Registry;
+  folders: Folders;
+  texts: TextModels;
+  residents: Residents;
+  /** Version of Soma, for records. */
+  code: string;
+  now: () => number;
+}
+
+export class Catalog {
+  constructor(readonly options: CatalogOptions) {}
+
+  list(): Row[] {
+    // The curve is for `show`: a list must fit into one message.
+    return this.options.registry.all().map((record) => this.row({ ...record, curve: [] }));
+  }
+
+  row(record: ModelRecord): Row {
+    const { registry, residents } = this.options;
+    const { name, version, architecture, parameters, bytes, createdAt } = record;
+    const loss = record.eval.test?.loss ?? record.curve.at(-1)?.validationLoss ?? record.curve.at(-1)?.loss;
+    return {
+      name,
+      version,
+      aliases: registry.aliasesOf(record),
+      architecture,
+      parameters,
+      bytes,
+      state: this.missing(record) ? "missing" : (residents.state(residentId(record, "f32")) ?? "stored"),
+      createdAt,
+      ...(loss === undefined ? {} : { loss }),
+      record: { ...record },
+    };
+  }
+
+  /** Whether the weights file is not what it was at registration: gone, or cut short. */
+  missing(record: ModelRecord): boolean {
+    const path = join(this.options.folders.of(record), WEIGHTS);
+    return !existsSync(path) || statSync(path).size !== record.bytes;
+  }
+
+  /** A version's resident id, and what loading it takes. EIO when its files are not there. */
+  wanted({ record, dtype }: Found): { id: string; wanted: Wanted } {
+    const dir = this.options.folders.of(record);
+    if (this.missing(record)) {
+      throw new SomaError(
+        "EIO",
+        `the files of ${versionText(record)} in ${dir} are missing: import or train it again`,
+        {
+          retryable: false,
+          executed: "no",
+        },
+      );
+    }
+    const { config, bytes, sha256 } = record;
+    return { id: residentId(record, dtype), wanted: { dir, config, bytes, sha256, dtype } };
+  }
+
+  /** True if an alias keeps this resident. */
+  aliased(id: string): boolean {
+    const { registry } = this.options;
+    return registry
+      .all()
+      .some((record) =>
+        registry.aliasesOf(record).some((alias) => residentId(record, registry.alias(alias)?.dtype ?? "f32") === id),
+      );
+  }
+
+  /** Gives a staged folder its version, and its record to the registry: from then on it exists. */
+  async register(staged: string, made: NewRecord): Promise<ModelRecord> {
+    const { registry, folders, code, now } = this.options;
+    const tensors = readHeader(join(staged, WEIGHTS));
+    const record: ModelRecord = {
+      ...made,
+      version: await registry.nextVersion(made.name),
+      parameters: tensors.reduce((sum, { shape }) => sum + elements(shape), 0),
+      ...(await digest(join(staged, WEIGHTS))),
+      createdAt: now(),
+      code,
+    };
+    await writeFiles(staged, { "record.json": record });
+    await folders.publish(staged, record);
+    await registry.add(record);
+    return record;
+  }
+
+  /** Registers a folder in Hugging Face's form. ENOENT and EINVAL name the file and what is wrong with it. */
+  async importDir(dir: string, name: string): Promise<ModelRecord> {
+    checkName(name);
+    if (!isAbsolute(dir))
+      throw new SomaError("EINVAL", `"${dir}" must be an absolute path on the model service's host`);
+    const { folders } = this.options;
+    const staged = await folders.stage(`import-${name}-${process.pid}-${this.options.now()}`);
+    try {
+      await copyModel(dir, staged);
+      const config = readJson(staged, "config.json");
+      if (!existsSync(join(staged, WEIGHTS))) throw new SomaError("ENOENT", `${dir} has no ${WEIGHTS}`);
+      const tensors = readHeader(join(staged, WEIGHTS));
+      const text = config.model_type !== "mlp";
+      if (text) checkEmbedding(config, tensors);
+      const spoken = text ? readTemplates(staged) : {};
+      if (text) loadTokenizer(readJson(staged, "tokenizer.json"));
+      return await this.register(staged, {
+        name,
+        architecture: String(config.model_type ?? "llama"),
+        config,
+        ...spoken,
+        curve: [],
+        eval: {},
+        parent: dir,
+        note: "imported: what it was trained on is not known here",
+      });
+    } catch (error) {
+      await folders.remove(staged);
+      throw error;
+    }
+  }
+
+  /** Copies a version's files; returns their names. */
+  async export(record: ModelRecord, dir: string): Promise<string[]> {
+    if (!isAbsolute(dir))
+      throw new SomaError("EINVAL", `"${dir}" must be an absolute path on the model service's host`);
+    if (FILES.some((name) => existsSync(join(dir, name)))) {
+      throw new SomaError("EEXIST", `${dir} holds a model already: choose an empty folder`);
+    }
+    return await copyModel(this.options.folders.of(record), dir);
+  }
+
+  /**
+   * Loads a version, then points the alias at it in one write: requests from then on run on it, those that run go on with
+   * the former one, which is given back after the last of them.
+   */
+  async deploy(found: Found, alias: string, dtype?: "f32" | "int8"): Promise<{ previous: string | null }> {
+    const { registry, residents } = this.options;
+    const chosen = { record: found.record, dtype: dtype ?? "f32" };
+    const { name, version } = chosen.record;
+    const before = registry.alias(alias);
+    if (chosen.record.templates) {
+      const { id, wanted } = this.wanted(chosen);
+      await residents.need(id, wanted, `alias ${alias}`);
+      residents.release(id, `alias ${alias}`);
+    }
+    await registry.point(alias, { name, version, dtype: chosen.dtype });
+    const old = before && residentId(before, before.dtype);
+    if (old !== undefined && !this.aliased(old)) residents.retire(old);
+    return { previous: before ? versionText(before) : null };
+  }
+
+  /** EBUSY while an alias names it. */
+  async remove(record: ModelRecord): Promise<void> {
+    const { registry, residents, texts, folders } = this.options;
+    await registry.remove(record);
+    for (const dtype of ["f32", "int8"] as const) residents.retire(residentId(record, dtype));
+    texts.forget(record);
+    await folders.remove(folders.of(record));
+  }
+
+  /** The examples of a split that a version carries. */
+  examples(record: ModelRecord, split: KeptExample["split"]): KeptExample[] {
+    const path = join(this.options.folders.of(record), "examples.jsonl");
+    if (!existsSync(path)) {
+      throw new SomaError(
+        "EINVAL",
+        `${versionText(record)} carries no examples: only models trained here can be measured`,
+      );
+    }
+    return readExamplesFile(path).filter((example) => example.split === split);
+  }
+}
+
+export function readExamplesFile(path: string): KeptExample[] {
+  return readFileSync(path, "utf8")
+    .split("\n")
+    .filter((line) => line !== "")
+    .map((line) => JSON.parse(line) as KeptExample);
+}
+
+/** A config that belongs to other weights is noticed here, not when the model is first asked. */
+function checkEmbedding(config: Record<string, unknown>, tensors: readonly { name: string; shape: number[] }[]): void {
+  const name = "model.embed_tokens.weight";
+  const found = tensors.find((tensor) => tensor.name === name);
+  if (found === undefined) throw new SomaError("EINVAL", `${WEIGHTS} has no tensor ${name}: is it a Llama-like model?`);
+  const [vocab, width] = [config.vocab_size, config.hidden_size];
+  if (found.shape[0] === vocab && found.shape[1] === width) return;
+  throw new SomaError(
+    "EINVAL",
+    `${name} is [${found.shape}], config.json says [${vocab},${width}]: they do not belong together`,
+  );
+}

@@ -1,0 +1,159 @@
+// Owns the running requests: what each asked for, how it is planned and run. Their life cycle is in request.ts.
+import { randomInt } from "node:crypto";
+import type { z } from "zod";
+import { SomaError } from "../../kernel/abi/errors.ts";
+import type { Syscalls } from "../../kernel/abi/syscalls.ts";
+import type { Client } from "../../kernel/ipc/client.ts";
+import type { Request } from "../../kernel/ipc/request.ts";
+import type { Catalog } from "./catalog.ts";
+import { schedulerEngine } from "./engine.ts";
+import { evaluate } from "./evaluate.ts";
+import { planEmbed, planGenerate, planScore, planTranslate, type TextPlan } from "./plan.ts";
+import type { ModelRecord } from "./record.ts";
+import type { Found } from "./registry.ts";
+import { residentId, type Wanted } from "./residents.ts";
+import { Speech } from "./speech.ts";
+import type { TextModel } from "./textmodel.ts";
+
+type Calls = Pick<Syscalls["model"], "generate" | "translate" | "score" | "embed" | "evaluate">;
+export type RunCall = keyof Calls;
+type Inputs = { [C in RunCall]: z.output<Calls[C]["input"]> };
+
+/** One request while it runs. */
+interface Live {
+  request: Request;
+  call: RunCall;
+  input: Inputs[RunCall];
+  /** After planning. */
+  id?: string;
+  wanted?: Wanted;
+  run?: () => Promise<unknown>;
+}
+
+export interface RequestsOptions {
+  client: Client;
+  catalog: Catalog;
+  /** 1 to 2^32 - 1, for requests that name no seed. */
+  freshSeed?: () => number;
+}
+
+const SAMPLES = 20;
+
+export class Requests {
+  private readonly live = new Map<string, Live>();
+  private readonly client: Client;
+  private readonly catalog: Catalog;
+  private readonly freshSeed: () => number;
+
+  constructor({ client, catalog, freshSeed = () => randomInt(1, 0x1_0000_0000) }: RequestsOptions) {
+    this.client = client;
+    this.catalog = catalog;
+    this.freshSeed = freshSeed;
+  }
+
+  open<C extends RunCall>(call: C, input: Inputs[C], request: Request): void {
+    this.live.set(request.mid, { request, call, input });
+  }
+
+  get size(): number {
+    return this.live.size;
+  }
+
+  /** What is to be run; EINVAL, ENOENT. From here on the request stays with this version, whatever is deployed meanwhile. */
+  plan(mid: string): { id: string } {
+    const live = this.find(mid);
+    const found = this.catalog.options.registry.find(live.input.model);
+    const text = this.catalog.options.texts.of(found.record);
+    live.run = this.planned(live, found, text);
+    Object.assign(live, this.catalog.wanted(found));
+    return { id: live.id! };
+  }
+
+  /** Resolves when the model is resident. */
+  async need(mid: string): Promise<void> {
+    const { id, wanted, request } = this.find(mid);
+    await this.catalog.options.residents.need(id!, wanted!, request.mid);
+  }
+
+  run(mid: string): Promise<unknown> {
+    return this.find(mid).run!();
+  }
+
+  /** The end of a request, however it came. */
+  forget(mid: string): void {
+    const { id } = this.live.get(mid) ?? {};
+    this.live.delete(mid);
+    if (id !== undefined) this.catalog.options.residents.release(id, mid);
+  }
+
+  private find(mid: string): Live {
+    const live = this.live.get(mid);
+    if (live === undefined) throw new Error(`request ${mid} is not open`);
+    return live;
+  }
+
+  /** Checks the input and gives what runs it: here for each call, in one place. */
+  private planned({ call, input, request }: Live, found: Found, text: TextModel): () => Promise<unknown> {
+    const { record } = found;
+    const named = { model: record.name, version: record.version };
+    const model = residentId(record, found.dtype);
+    const engine = schedulerEngine(this.client, model, { for: request.principal, signal: request.signal });
+    switch (call) {
+      case "generate":
+        return this.speech(
+          planGenerate(text, input as Inputs["generate"], this.freshSeed),
+          model,
+          record,
+          text,
+          request,
+        );
+      case "translate":
+        return this.speech(
+          planTranslate(text, input as Inputs["translate"], this.freshSeed),
+          model,
+          record,
+          text,
+          request,
+        );
+      case "score": {
+        const { prompt, completions } = input as Inputs["score"];
+        const plans = completions.map((completion) => planScore(text, prompt, completion));
+        return async () => {
+          const logprobs = await Promise.all(plans.map(({ ids, scored }) => engine.score(ids, scored)));
+          const scores = completions.map((completion, i) => ({
+            completion,
+            logprob: logprobs[i]!.reduce((sum, value) => sum + value, 0),
+            tokens: plans[i]!.scored,
+          }));
+          return { scores, ...named };
+        };
+      }
+      case "embed": {
+        const plans = (input as Inputs["embed"]).texts.map((source) => planEmbed(text, source));
+        return async () => ({ vectors: await Promise.all(plans.map((ids) => engine.embed(ids))), ...named });
+      }
+      case "evaluate": {
+        const { split, limit } = input as Inputs["evaluate"];
+        const examples = this.catalog.examples(record, split).slice(0, limit);
+        if (examples.length === 0)
+          throw new SomaError("EINVAL", `this model has no examples in split ${split}: choose another`);
+        return async () => {
+          const { samples, ...figures } = await evaluate(text, examples, engine);
+          return { ...figures, samples: samples.slice(0, SAMPLES) };
+        };
+      }
+    }
+  }
+
+  private speech(plan: TextPlan, model: string, { name, version }: ModelRecord, text: TextModel, request: Request) {
+    const speech = new Speech(this.client, text, plan);
+    return async () => {
+      const loaded = this.catalog.options.residents.loaded(model);
+      if (loaded === undefined) throw new SomaError("ESERVICEDOWN", `${model} went away before it was run`);
+      const { principal, signal, left } = request;
+      const emit = (chunk: object) => request.emit(chunk);
+      const end = await speech.run({ model, numerics: loaded.numerics, principal, signal, left, emit });
+      return { ...end, model: name, version };
+    };
+  }
+}
