@@ -20,12 +20,12 @@ export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
         id: sequence.id,
         principal: sequence.principal,
         model: sequence.input.model,
-        state: sequence.inFlight > 0 ? "running" : "waiting",
+        state: sequence.charged.length > 0 ? "running" : "waiting",
         ...(sequence.device === undefined ? {} : { device: sequence.device }),
         ids: sequence.input.ids.length,
         newTokens: sequence.newIds.length,
         maxNew: sequence.input.maxNew,
-        waitedMs: (sequence.firstRunAt ?? performance.now()) - sequence.enteredAt,
+        waitedMs: (sequence.firstRunAt ?? performance.now()) - sequence.arrivedAt,
         why: queue.why(sequence),
       })),
     }),
@@ -40,6 +40,14 @@ export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
         throw new SomaError("ENOENT", `nothing waits or runs under "${id}": see "soma sched"`);
       return { why: queue.why(sequence) };
     },
-    policy: () => ({ policy: queue.policy, shares: queue.shares.all() }),
+    policy: () => ({
+      policy: queue.policy,
+      shares: [...queue.accounts.values()].map(({ principal, weight, tokens, virtual }) => ({
+        principal,
+        weight,
+        tokens,
+        virtualTime: virtual,
+      })),
+    }),
   };
 }

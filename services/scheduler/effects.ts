@@ -7,8 +7,8 @@ import { device as deviceCalls } from "../../kernel/abi/syscalls/device.ts";
 import type { Request } from "../../kernel/ipc/request.ts";
 import type { Context } from "../../kernel/ipc/service.ts";
 import type { Kv } from "../../kernel/ipc/store.ts";
+import type { SavedAccount } from "./accounts.ts";
 import type { Board, Input, Placement } from "./board.ts";
-import type { Share } from "./shares.ts";
 
 const listed = deviceCalls.list.output.pick({ device: true, models: true });
 type Listed = z.output<typeof listed>;
@@ -25,13 +25,13 @@ export class Effects {
   constructor(
     private readonly ctx: Context,
     private readonly queue: Board,
-    private readonly clock: Kv<Share>,
+    private readonly clock: Kv<SavedAccount>,
   ) {}
 
   /** Hears of devices; takes virtual time over from a former instance; asks every device what it has, and drops what ran for that one. */
   async open(): Promise<void> {
     const { bus, client } = this.ctx;
-    this.queue.shares.restore((await this.clock.entries()).map(({ value }) => value));
+    for (const { key, value } of await this.clock.entries()) this.queue.accounts.restore(key, value);
     bus.subscribe("evt.*.device", ({ subject, data }) => {
       const body = decode(data) as { epoch?: number };
       const parsed = listed.safeParse(body);
@@ -107,7 +107,16 @@ export class Effects {
     const { mid } = request;
     this.queue.add(mid, request.principal.principal, request.reply, request.deadline, input);
     request.signal.addEventListener("abort", () => this.drop(mid), { once: true });
+    // Both quanta in flight were made long because nobody waited.
+    for (const device of this.queue.held(input.model)) this.interrupt(device, input.model);
     this.pump();
+  }
+
+  /** Ends the running quantum at its next step; if that comes too late, nothing is lost. */
+  private interrupt(device: string, model: string): void {
+    this.ctx.client.call("device.interrupt", { model }, { instance: device, retry: false }).catch((error) => {
+      if (!isSomaError(error)) this.ctx.crash(error);
+    });
   }
 
   /** Canceled, or out of time: its KV is given back. */
@@ -136,20 +145,20 @@ export class Effects {
     });
   }
 
-  private async run({ device, quantum }: NonNullable<ReturnType<Board["next"]>>): Promise<void> {
+  private async run({ device, quantum, cut }: NonNullable<ReturnType<Board["next"]>>): Promise<void> {
     const { client, server, log, crash } = this.ctx;
-    const seqs = quantum.seqs.map(({ seq }) => seq);
+    if (cut) this.interrupt(device, quantum.model);
     try {
       const report = await client.call("device.run", quantum, { instance: device, retry: false });
-      for (const { id, output, problem } of this.queue.report(device, quantum.model, seqs, report)) {
-        this.queue.sequences.delete(id);
+      for (const { id, output, problem } of this.queue.report(device, quantum.model, report)) {
+        this.queue.remove(id);
         if (output) server.reply(id, output);
         else server.fail(id, new SomaError("EINVAL", problem ?? "the device refused it"));
       }
     } catch (error) {
       if (!isSomaError(error)) return void crash(error);
       log.warn({ device, code: error.code, quantum: quantum.quantum }, "a quantum was lost: its sequences run again");
-      this.queue.lost(device, quantum.model, seqs);
+      this.queue.lost(device, quantum);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     this.pump();
@@ -157,8 +166,8 @@ export class Effects {
 
   private tick(): void {
     const now = performance.now();
-    for (const { id, input, enteredAt, device } of [...this.queue.sequences.values()]) {
-      if (device !== undefined || now - enteredAt < PLACE_MS || this.queue.capacity(input.model) !== undefined)
+    for (const { id, input, arrivedAt, device } of [...this.queue.sequences.values()]) {
+      if (device !== undefined || now - arrivedAt < PLACE_MS || this.queue.capacity(input.model) !== undefined)
         continue;
       this.queue.remove(id);
       this.ctx.server.fail(
@@ -173,10 +182,11 @@ export class Effects {
 
   private async save(): Promise<void> {
     try {
-      for (const share of this.queue.shares.all()) {
-        if (this.saved.get(share.principal) === share.tokens) continue;
-        await this.clock.put(share.principal, share);
-        this.saved.set(share.principal, share.tokens);
+      for (const account of [...this.queue.accounts.values()]) {
+        if (this.saved.get(account.principal) === account.tokens) continue;
+        const { tokens } = account;
+        await this.clock.put(account.principal, this.queue.accounts.saved(account));
+        this.saved.set(account.principal, tokens);
       }
     } catch (error) {
       // Fairness is off by what was computed since, if this instance dies before the store is back.

@@ -2,15 +2,15 @@
 import { createActor, fromPromise, waitFor } from "xstate";
 import { runService } from "../../kernel/ipc/service.ts";
 import { Kv } from "../../kernel/ipc/store.ts";
+import type { SavedAccount } from "./accounts.ts";
 import { Board } from "./board.ts";
 import { calls } from "./calls.ts";
 import { Effects } from "./effects.ts";
 import { schedulerMachine } from "./machine.ts";
-import type { Share } from "./shares.ts";
 
 await runService("scheduler", async (ctx) => {
   const queue = new Board(() => performance.now());
-  const effects = new Effects(ctx, queue, await Kv.open<Share>(ctx.bus, "clock"));
+  const effects = new Effects(ctx, queue, await Kv.open<SavedAccount>(ctx.bus, "clock"));
   const open = fromPromise(() => effects.open());
   const machine = createActor(schedulerMachine.provide({ actors: { open } }), {
     id: "scheduler",
