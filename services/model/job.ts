@@ -105,9 +105,9 @@ function onError<E extends { error: unknown }>() {
   const setError = { type: "setError", params } as const;
   return [
     { guard: { type: "bug", params }, actions: { type: "crash", params } },
-    { guard: { type: "later", params }, target: "#job.waiting", actions: setError },
+    { guard: { type: "later", params }, target: "#job.active.waiting", actions: setError },
     { guard: { type: "spent", params }, target: "#job.setAside", actions: [setError, "countCrash"] },
-    { guard: { type: "crashed", params }, target: "#job.waiting", actions: [setError, "countCrash"] },
+    { guard: { type: "crashed", params }, target: "#job.active.waiting", actions: [setError, "countCrash"] },
     { target: "#job.failed", actions: setError },
   ] as const;
 }
@@ -219,7 +219,6 @@ export const jobMachine = machine.createMachine({
         },
         // What was away comes back; then it goes on with what it has.
         waiting: {
-          id: "job.waiting",
           entry: save("waiting"),
           after: { pause: { target: "choosing", actions: "countAttempt" } },
         },

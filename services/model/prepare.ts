@@ -6,7 +6,7 @@ import { builtinTokenizer, modelFiles, type Recipe } from "./builtin/recipe.ts";
 import { encodeTokens, encodeVectors } from "./dataset.ts";
 import { type Hyper, readHyper, type TrainInput, trainingSpec } from "./hyper.ts";
 import type { Example } from "./text/records.ts";
-import type { Templates } from "./text/templates.ts";
+import type { TaskTemplate, Templates } from "./text/templates.ts";
 import { loadTokenizer } from "./text/tokenizer.ts";
 import { randomVectors, readVectors } from "./vectors.ts";
 
@@ -57,7 +57,8 @@ export function userRecipe(base: Recipe, corpus: readonly Example[], { name, con
   const templates = Object.fromEntries(
     tasks.map((task) => [
       task,
-      base.templates.tasks[task] ?? { prompt: [opening, `<|${task}|>`, "{source}", answer], target },
+      // Which languages a user's pairs are in is not known: none is refused.
+      known(base, task) ?? { prompt: [opening, `<|${task}|>`, "{source}", answer], target },
     ]),
   );
   const markers = tasks.filter((task) => task !== "complete").map((task) => `<|${task}|>`);
@@ -72,6 +73,13 @@ export function userRecipe(base: Recipe, corpus: readonly Example[], { name, con
     templates: { ...base.templates, tasks: templates },
     sampling: Object.fromEntries(corpus.map(({ origin }) => [origin, 1])),
   };
+}
+
+function known({ templates }: Recipe, task: string): TaskTemplate | undefined {
+  const template = templates.tasks[task];
+  if (template === undefined) return undefined;
+  const { only: _, ...rest } = template;
+  return rest;
 }
 
 /** Text data: examples in order; `recipe` says all else. */
