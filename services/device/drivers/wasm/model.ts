@@ -14,6 +14,7 @@ import {
 } from "../driver.ts";
 import { checkQuantum } from "./check.ts";
 import { control, type Layout, layOut, maxThreads } from "./layout.ts";
+import { collectMemories, noMemory, reserve } from "./memory.ts";
 import { type Shape, shapeOf } from "./shape.ts";
 import type { Loaded, Task, TokensMessage } from "./worker.ts";
 
@@ -22,9 +23,6 @@ interface Running {
   flags: Int32Array;
   onTokens: (tokens: Token[]) => void;
 }
-
-const pageBytes = 65536;
-const mb = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MB`;
 
 /** Loads a model; see Driver.load. */
 export async function loadModel(spec: LoadSpec): Promise<LoadedModel> {
@@ -48,22 +46,8 @@ export async function loadModel(spec: LoadSpec): Promise<LoadedModel> {
     return new WasmModel(shape, layout, memory, pools, port1, `wasm:${loaded.arithmetic}:${loaded.hash}:${spec.dtype}`);
   } catch (error) {
     await Promise.all(pools.map((pool) => pool.destroy()));
+    setImmediate(collectMemories); // when this frame holds the memory no more
     throw error;
-  }
-}
-
-function reserve(layout: Layout): WebAssembly.Memory {
-  const { weights, kv, total } = layout.bytes;
-  const pages = Math.ceil(total / pageBytes);
-  const figures = `${mb(total)} (weights ${mb(weights)}, KV ${mb(kv)}, activations ${mb(total - weights - kv)})`;
-  if (pages > 65536)
-    throw new SomaError("ENOMEM", `the model needs ${figures}, one memory holds 4096 MB; use int8 or fewer KV blocks`);
-  try {
-    return new WebAssembly.Memory({ initial: pages, maximum: pages, shared: true });
-  } catch (cause) {
-    throw new SomaError("ENOMEM", `the host does not give ${figures}; unload a model or use fewer KV blocks`, {
-      cause,
-    });
   }
 }
 
@@ -89,7 +73,7 @@ class WasmModel implements LoadedModel {
   constructor(
     shape: Shape,
     private readonly layout: Layout,
-    private readonly memory: WebAssembly.Memory,
+    private memory: WebAssembly.Memory,
     private readonly pools: Piscina[],
     private readonly tokens: MessagePort,
     readonly numerics: string,
@@ -158,6 +142,8 @@ class WasmModel implements LoadedModel {
     while (this.running.size) await new Promise((resolve) => setTimeout(resolve, 1));
     this.tokens.close();
     await Promise.all(this.pools.map((pool) => pool.destroy()));
+    this.memory = noMemory;
+    collectMemories();
   }
 
   private deliver({ quantum, tokens }: TokensMessage): void {
@@ -165,6 +151,7 @@ class WasmModel implements LoadedModel {
   }
 
   private block(index: number): Uint8Array {
+    if (this.memory === noMemory) throw this.ended;
     if (!Number.isInteger(index) || index < 0 || index >= this.blocks)
       throw new SomaError("EINVAL", `block ${index} is not in 0..${this.blocks - 1}`);
     return new Uint8Array(this.memory.buffer, this.layout.kv + index * this.bytes.block, this.bytes.block);

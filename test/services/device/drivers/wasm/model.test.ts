@@ -237,6 +237,8 @@ test("unloading ends the running quantum, gives the threads back, and later call
   await model.unload();
   assert.ok((await running).steps <= 60);
   assert.match(await refusal("ENOENT", () => model.run(quantum([{}]), () => {})), "load it again");
+  await refusal("ENOENT", () => model.readBlocks([0]));
+  await refusal("ENOENT", () => model.copyBlock(0, 1));
   for (let i = 0; linux && threads() > before && i < 100; i++) await sleep(20);
   if (linux) assert.ok(threads() <= before, `${threads()} threads, before ${before}`);
 });
@@ -254,6 +256,25 @@ test("a tensor thread that dies fails the quantum with EIO instead of hanging it
   } finally {
     await model.unload();
   }
+});
+
+test("unloading gives the memory back at once", async () => {
+  const mb = () => process.memoryUsage().rss / 2 ** 20;
+  await (await load(config, weights)).unload();
+  const before = mb();
+  const model = await load(config, weights, { kvBlocks: 64_000 });
+  const some = Array.from({ length: 1000 }, (_, i) => i);
+  const content = new Uint8Array(some.length * model.bytes.block).fill(1);
+  for (let i = 0; i < 64; i++)
+    model.writeBlocks(
+      some.map((block) => block + 1000 * i),
+      content,
+    );
+  const loaded = mb();
+  await model.unload();
+  const after = mb();
+  assert.ok(loaded - before > 200, `${before} to ${loaded} MB: the test fills 250 MB of KV`);
+  assert.ok(after - before < 100, `${before} to ${after} MB`);
 });
 
 test("when one tensor thread fails, the quantum and the one behind it end with EIO", async () => {
