@@ -119,7 +119,9 @@ export async function runService<S extends Service>(
   await client.call("kernel.ready", { epoch });
   log.info("ready");
 
+  let stopping = false;
   const stop = async () => {
+    stopping = true;
     log.info("stopping");
     stopBeating();
     await server.drain(LIMITS.shutdown - 1_000);
@@ -132,7 +134,7 @@ export async function runService<S extends Service>(
   process.on("SIGINT", () => {});
   bus.on((busEvent) => {
     // A revoked key means that a successor has our name: stop at once, write nothing more.
-    if (busEvent.type === "closed") process.exit(75);
+    if (busEvent.type === "closed" && !stopping) process.exit(75);
   });
 }
 
