@@ -26,6 +26,8 @@ export interface Sequence extends Candidate {
   device: string | undefined;
   /** Device and epoch that have its ids, so that quanta need only name it. */
   startedOn: string | undefined;
+  /** `computed` when it came onto its device. */
+  since: number;
   /** Grows when it begins again: what older quanta still report of it does not count. */
   attempt: number;
   /** What was charged in advance for each quantum in flight that names it, in their order. */
@@ -53,6 +55,8 @@ interface Slot extends Placement {
 
 /** Sequences in one quantum, at most. */
 const BATCH = 64;
+/** Tokens that a sequence may compute before others can take its KV: taking turns more often would only cost. */
+const TENURE = 128;
 /** Quanta at a device at a time: the one that runs, and the next, so that the bus costs nothing. */
 const AHEAD = 2;
 /** Rows of one step: prefill chunks and decode steps together. */
@@ -183,6 +187,7 @@ export class Board {
       device: undefined,
       startedOn: undefined,
       attempt: 0,
+      since: 0,
       charged: [],
       firstRunAt: undefined,
       computed: 0,
@@ -208,11 +213,13 @@ export class Board {
 
   /**
    * The next quantum for some device that has room for one, or undefined. Counts it as in flight. `cut`: what runs there now
-   * was made long for nobody waited, and somebody in this one does.
+   * was made long for nobody waited, and somebody in this one does. `drop`: sequences that give their KV up to others; it stays
+   * cached as long as its room is not needed.
    */
-  next(): { device: string; epoch: number; quantum: Quantum; cut: boolean } | undefined {
+  next(): { device: string; epoch: number; quantum: Quantum; cut: boolean; drop: string[] } | undefined {
     for (const slot of [...this.slots.values()].sort((a, b) => a.inFlight.length - b.inFlight.length)) {
       if (slot.inFlight.length >= AHEAD) continue;
+      const drop = this.makeRoom(slot);
       const chosen = this.choose(slot);
       if (chosen.length === 0) continue;
       const crowded = slot.ready.size > chosen.length || (this.waiting.get(slot.model)?.size ?? 0) > 0;
@@ -228,6 +235,7 @@ export class Board {
         epoch: slot.epoch,
         quantum: { quantum: id, model: slot.model, ...length, tokenBudget: TOKEN_BUDGET, seqs },
         cut,
+        drop,
       };
     }
     return undefined;
@@ -238,6 +246,28 @@ export class Board {
     return this.slotsOf(model)
       .filter(({ inFlight }) => inFlight.length >= AHEAD && inFlight[0]!.long)
       .map(({ device }) => device);
+  }
+
+  /** Evicts sequences of other apps that the best waiting one goes before, until its KV fits; none when it would not. */
+  private makeRoom(slot: Slot): string[] {
+    const fresh = this.waiting.get(slot.model)?.first;
+    if (fresh === undefined || slot.leased + blocksOf(fresh) <= slot.blocks) return [];
+    const policy = POLICY[this.name];
+    const candidates = [...slot.ready.values()]
+      .filter(
+        (one) => one.account !== fresh.account && one.computed - one.since >= TENURE && goesBefore(policy, fresh, one),
+      )
+      .sort((a, b) => (goesBefore(policy, a, b) ? 1 : -1));
+    const victims: Sequence[] = [];
+    let short = slot.leased + blocksOf(fresh) - slot.blocks;
+    for (const one of candidates) {
+      if (short <= 0) break;
+      victims.push(one);
+      short -= blocksOf(one);
+    }
+    if (short > 0) return [];
+    for (const victim of victims) this.evict(victim, slot);
+    return victims.map(({ id }) => id);
   }
 
   /** The best sequences by the policy: those that are there, and others as long as their KV fits. */
@@ -255,6 +285,7 @@ export class Board {
         waiting!.delete(fresh);
         slot.leased += blocksOf(fresh);
         fresh.device = slot.device;
+        fresh.since = fresh.computed;
         this.charge(fresh);
         chosen.push(fresh);
       } else if (here !== undefined) {

@@ -145,8 +145,10 @@ export class Effects {
     });
   }
 
-  private async run({ device, quantum, cut }: NonNullable<ReturnType<Board["next"]>>): Promise<void> {
+  private async run({ device, quantum, cut, drop }: NonNullable<ReturnType<Board["next"]>>): Promise<void> {
     const { client, server, log, crash } = this.ctx;
+    // Before the quantum, whose newcomers get the room.
+    for (const seq of drop) void this.tell(device, quantum.model, seq);
     if (cut) this.interrupt(device, quantum.model);
     try {
       const report = await client.call("device.run", quantum, { instance: device, retry: false });
