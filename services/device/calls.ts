@@ -18,6 +18,7 @@ export function calls(device: Pick<Actor<typeof deviceMachine>, "send">, effects
     },
     run: (input, { mid }) => {
       checkReceivers(input);
+      effects.residents.get(input.model)?.arrived(input);
       device.send({ type: "run", mid, model: input.model, input });
       return DEFER;
     },

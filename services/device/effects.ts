@@ -31,6 +31,8 @@ const INT8_SHARE = 0.3;
 export class Effects {
   readonly residents = new Map<string, Resident>();
   private readonly outbox: Outbox;
+  /** Settles when the quantum handed over last has ended, well or not. */
+  private turn: Promise<void> = Promise.resolve();
   private readonly trainings = new Map<string, AbortController>();
 
   constructor(readonly options: Options) {
@@ -122,8 +124,15 @@ export class Effects {
     return { freedBytes: resident?.loaded.bytes.total ?? 0 };
   }
 
+  /** Quanta of all models take turns: two at once would only slow each other down, and no policy could tell whom. */
   run(input: RunInput): Promise<RunOutput> {
-    return this.resident(input.model).run(input, this.outbox);
+    const resident = this.resident(input.model);
+    const mine = this.turn.then(() => resident.run(input, this.outbox));
+    this.turn = mine.then(
+      () => {},
+      () => {},
+    );
+    return mine;
   }
 
   /** Trains for the caller of `mid`, who gets the progress as chunks. */

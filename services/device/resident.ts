@@ -12,6 +12,9 @@ type Input = z.output<typeof device.run.input>;
 type Output = z.output<typeof device.run.output>;
 type Report = z.output<typeof sequenceReport>;
 
+/** Drops that are remembered for quanta under way. */
+const REMEMBERED = 4096;
+
 /** Sequences of a quantum, sorted by what becomes of them. */
 interface Plan {
   reports: Map<string, Report>;
@@ -23,6 +26,11 @@ export class Resident {
   readonly kv: Kv;
   private readonly sequences = new Map<string, Sequence>();
   private running: { quantum: string; seqs: Set<string> } | undefined;
+  /** Numbers drops and arrivals of quanta: one that was handed over before a drop must not bring the sequence back. */
+  private moment = 0;
+  private readonly arrivals = new WeakMap<Input, number>();
+  private readonly drops = new Map<string, number>();
+  private droppedAll = 0;
 
   constructor(
     readonly model: string,
@@ -83,9 +91,29 @@ export class Resident {
     };
   }
 
+  /** To be called when a quantum is handed over, which may be long before it runs. */
+  arrived(input: Input): void {
+    this.arrivals.set(input, ++this.moment);
+  }
+
   /** Forgets sequences; one that runs leaves at the next step, and its blocks are free when the quantum has ended. */
   drop(seqs: readonly string[], all: boolean): void {
-    for (const seq of all ? [...this.sequences.keys()] : seqs) {
+    this.moment += 1;
+    if (all) this.droppedAll = this.moment;
+    for (const seq of seqs) {
+      // Newest last; by the time that so many came after it, its quantum has long run.
+      this.drops.delete(seq);
+      this.drops.set(seq, this.moment);
+    }
+    for (const seq of this.drops.keys()) {
+      if (this.drops.size <= REMEMBERED) break;
+      this.drops.delete(seq);
+    }
+    this.forget(all ? [...this.sequences.keys()] : seqs);
+  }
+
+  private forget(seqs: readonly string[]): void {
+    for (const seq of seqs) {
       const sequence = this.sequences.get(seq);
       if (sequence === undefined) continue;
       if (this.running?.seqs.has(seq)) {
@@ -110,7 +138,7 @@ export class Resident {
 
   /** Puts a sequence with `computed` tokens here, with blocks to be filled by the caller. ENOMEM when there are too few. */
   adopt(sequence: Sequence): void {
-    this.drop([sequence.id], false);
+    this.forget([sequence.id]);
     if (!this.kv.grow(sequence.table, sequence.pos)) {
       this.kv.close(sequence.table);
       throw new SomaError("ENOMEM", `${this.model} has ${this.kv.free} free blocks: drop sequences first`);
@@ -118,7 +146,9 @@ export class Resident {
     this.sequences.set(sequence.id, sequence);
   }
 
-  private plan({ seqs, maxSteps, tokenBudget }: Input): Plan {
+  private plan(input: Input): Plan {
+    const { seqs, maxSteps, tokenBudget } = input;
+    const arrival = this.arrivals.get(input) ?? this.moment;
     const plan: Plan = { reports: new Map(), run: [], steps: Math.max(1, maxSteps) };
     const claims = new Set<string>();
     let waits = false;
@@ -126,8 +156,9 @@ export class Resident {
       if (plan.reports.has(seq)) throw new SomaError("EINVAL", `"${seq}" stands twice in the quantum`);
       const report: Report = { seq, computed: 0, cached: 0, newIds: [], finish: null };
       plan.reports.set(seq, report);
-      if (start) {
-        this.drop([seq], false);
+      const droppedSince = Math.max(this.droppedAll, this.drops.get(seq) ?? 0) > arrival;
+      if (start && !droppedSince) {
+        this.forget([seq]);
         this.sequences.set(seq, openSequence(seq, start, this.kv.open()));
       }
       const sequence = this.sequences.get(seq);

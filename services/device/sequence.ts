@@ -59,12 +59,14 @@ export function claim(kv: Kv, sequence: Sequence): string | undefined {
 
 /** What is the matter with it, or undefined when it can run. */
 export function fault({ start }: Sequence, limits: { vocab: number; context: number }): string | undefined {
-  const { ids, generated, allowed } = start;
+  const { ids, generated, allowed, sample, logprobs } = start;
   if (ids.length === 0 || generated > ids.length) return "a sequence needs at least one id";
   if (ids.length > limits.context) return `${ids.length} ids are over the context of ${limits.context}: shorten them`;
   const beyond = [...ids, ...(allowed ?? [])].find((id) => id >= limits.vocab);
   if (beyond !== undefined) return `id ${beyond} is beyond the vocabulary of ${limits.vocab}`;
   if (allowed?.length === 0) return "`allowed` names no id";
+  if (sample.topP === 0) return "topP must be above 0: leave it out to take all";
+  if (logprobs !== undefined && logprobs > limits.vocab) return `logprobs must be at most ${limits.vocab}`;
   return undefined;
 }
 

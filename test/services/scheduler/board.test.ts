@@ -15,7 +15,7 @@ for (const policy of POLICIES)
       fc.property(sequences, fc.integer({ min: 30, max: 400 }), (list, blocks) => {
         const simulation = new Simulation({ blocks });
         simulation.board.policy = policy;
-        list.forEach(([app, prompt, maxNew], i) => simulation.add(`s${i}`, `app-${app}`, prompt, maxNew));
+        for (const [i, [app, prompt, maxNew]] of list.entries()) simulation.add(`s${i}`, `app-${app}`, prompt, maxNew);
         while (simulation.board.sequences.size > 0) assert.ok(simulation.step(), "idle with work to do");
         assert.is(simulation.ended.length, list.length);
         for (const { id, newTokens } of simulation.ended) assert.is(newTokens, list[Number(id.slice(1))]![2]);

@@ -72,6 +72,24 @@ test("a canceled sequence ends, and its blocks can be had again", async () => {
   assert.equal((await system.client.call("scheduler.queue", {})).sequences, []);
 });
 
+test("sequences canceled before, in and after their first quantum leave no block behind", async () => {
+  const before = await system.freeBlocks();
+  const ends = await Promise.all(
+    Array.from({ length: 40 }, (_, i) => {
+      const abort = new AbortController();
+      setTimeout(() => abort.abort(), i / 2);
+      return system.run({ ids: prompt(i % 9), maxNew: 80 }, { signal: abort.signal }).then(
+        () => "done",
+        (error: SomaError) => error.code,
+      );
+    }),
+  );
+  assert.ok(ends.includes("ECANCELED"));
+  while ((await system.freeBlocks()) !== before) await new Promise((resolve) => setTimeout(resolve, 10));
+  const { models } = await system.client.call("device.list", {});
+  assert.is(models[0]?.sequences, 0);
+});
+
 test("what can never fit is refused at once, with the figures", async () => {
   const error = await system.run({ ids: prompt(0), maxNew: 1_000_000 }).catch((error: SomaError) => error);
   assert.is((error as SomaError).code, "ENOMEM");
