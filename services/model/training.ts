@@ -12,7 +12,8 @@ import { schedulerEngine } from "./engine.ts";
 import { evaluate } from "./evaluate.ts";
 import { digest, readJson, receive, WEIGHTS, writeFiles } from "./folders.ts";
 import type { Job, Prepared, Progress } from "./job.ts";
-import { type Preparation, prepareText, prepareVectors, userRecipe } from "./prepare.ts";
+import { type Preparation, prepareVectors, userRecipe } from "./prepare.ts";
+import { prepareTextAside } from "./preparing.ts";
 import { type Evaluation, thin } from "./record.ts";
 import { type Example, readExamples } from "./text/records.ts";
 import { readTextModel } from "./textmodel.ts";
@@ -53,7 +54,7 @@ export class Training {
       input.data === "builtin"
         ? { ...base, config: { ...base.config, ...input.config } }
         : userRecipe(base, corpus, input);
-    return prepareText(recipe, corpus, input);
+    return prepareTextAside(recipe, corpus, input, signal);
   }
 
   /** Trains on a device; tells the request's id, progress and checkpoints, then the result. */
