@@ -212,8 +212,8 @@ export class Board {
   }
 
   /**
-   * The next quantum for some device that has room for one, or undefined. Counts it as in flight. `cut`: what runs there now
-   * was made long for nobody waited, and somebody in this one does. `drop`: sequences that give their KV up to others; it stays
+   * The next quantum for some device that has room for one, or undefined. Counts it as in flight. `cut`: what runs
+   * there shall end at its next step, for a newcomer waits. `drop`: sequences that give their KV up to others; it stays
    * cached as long as its room is not needed.
    */
   next(): { device: string; epoch: number; quantum: Quantum; cut: boolean; drop: string[] } | undefined {
@@ -224,7 +224,9 @@ export class Board {
       if (chosen.length === 0) continue;
       const crowded = slot.ready.size > chosen.length || (this.waiting.get(slot.model)?.size ?? 0) > 0;
       const length = crowded ? LENGTH.crowded : LENGTH.alone;
-      const cut = chosen.some(({ firstRunAt }) => firstRunAt === undefined) && slot.inFlight.some(({ long }) => long);
+      const cut = chosen.some(
+        (one) => one.firstRunAt === undefined && slot.inFlight.some((flight) => hurries(one, flight)),
+      );
       this.quanta += 1;
       const id = `q${this.quanta}`;
       const attempts = new Map(chosen.map((sequence) => [sequence.id, sequence.attempt]));
@@ -241,10 +243,11 @@ export class Board {
     return undefined;
   }
 
-  /** Devices whose long quantum keeps a newcomer of `model` waiting. */
-  held(model: string): string[] {
-    return this.slotsOf(model)
-      .filter(({ inFlight }) => inFlight.length >= AHEAD && inFlight[0]!.long)
+  /** Devices where two quanta keep a newcomer waiting that should not have to. */
+  held(id: string): string[] {
+    const sequence = this.sequences.get(id)!;
+    return this.slotsOf(sequence.input.model)
+      .filter(({ inFlight }) => inFlight.length >= AHEAD && hurries(sequence, inFlight[0]!))
       .map(({ device }) => device);
   }
 
@@ -455,6 +458,11 @@ export function blocksOf({ input }: Pick<Sequence, "input">): number {
 /** Tokens that are still to compute, at most. */
 function rest({ input, newIds, computed }: Sequence): number {
   return Math.max(0, input.ids.length - computed) + Math.max(0, input.maxNew - newIds.length);
+}
+
+/** A quantum made long for nobody waited is cut for any newcomer, a short one only for an app's single one: a flood cuts none. */
+function hurries({ account }: Sequence, { long }: Flight): boolean {
+  return long || account.active === 1;
 }
 
 /** Counts a quantum as over; undefined when it was not in flight there. */

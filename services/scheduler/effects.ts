@@ -107,8 +107,7 @@ export class Effects {
     const { mid } = request;
     this.queue.add(mid, request.principal.principal, request.reply, request.deadline, input);
     request.signal.addEventListener("abort", () => this.drop(mid), { once: true });
-    // Both quanta in flight were made long because nobody waited.
-    for (const device of this.queue.held(input.model)) this.interrupt(device, input.model);
+    for (const device of this.queue.held(mid)) this.interrupt(device, input.model);
     this.pump();
   }
 
