@@ -38,10 +38,10 @@ export function kernelCalls(kernel: KernelCalls): Handlers<"kernel"> {
       supervision.ready(request.caller, epoch);
       return {};
     },
-    revokeKeys: async ({ publicKeys }, request) => {
+    revokeKeys: async ({ publicKeys, until }, request) => {
       if (serviceOf(request.caller) !== "auth")
         throw new SomaError("EPERM", `revokeKeys is for auth, and you are "${request.caller}"`);
-      await registry.revoke(publicKeys);
+      await registry.revoke(publicKeys, until);
       return {};
     },
     ps: () => ({ processes: processes(table) }),

@@ -82,10 +82,18 @@ export class Registry {
     await this.options.records.put("instance", caller, { ...record, state: "ready" });
   }
 
-  /** Voids keys of apps; the broker drops their connections. */
-  async revoke(publicKeys: readonly string[]): Promise<void> {
-    this.options.authority.revoke(publicKeys);
-    await this.options.push();
+  /**
+   * Voids keys of apps; the broker drops their connections, and forgets them after `until` (unix ms), when their JWTs end by
+   * themselves. Keys of our own actors stay: an app could have handed one on as that of a child, to cut its owner off.
+   */
+  async revoke(publicKeys: readonly string[], until?: number): Promise<void> {
+    const { authority, records, push } = this.options;
+    const kernel = records.get("kernel", "kernel");
+    const own = new Set([kernel?.key, kernel?.personKey, ...records.all("instance").map(([, { key }]) => key)]);
+    const keys = publicKeys.filter((key) => !own.has(key));
+    authority.prune();
+    authority.revoke(keys, until === undefined ? {} : { until });
+    await push();
   }
 
   /** The epoch is over, unless a successor is on its way already. */

@@ -1,35 +1,68 @@
-// Owns the wiring of the auth service: keys, books, calls.
-import { createActor, fromPromise, waitFor } from "xstate";
+// Owns the wiring of the auth service: its records, its machine, its calls.
+import { createActor, fromPromise } from "xstate";
+import { isSomaError } from "../../kernel/abi/errors.ts";
+import type { SignedGrant } from "../../kernel/ipc/grants.ts";
 import { runService } from "../../kernel/ipc/service.ts";
 import { Kv } from "../../kernel/ipc/store.ts";
-import { Books } from "./books.ts";
+import { type App, Apps } from "./apps.ts";
 import { calls } from "./calls.ts";
+import { Ledger } from "./ledger.ts";
 import { authMachine } from "./machine.ts";
-import { createSigner } from "./mint.ts";
+import { minter, secretsOf } from "./mint.ts";
+import { Registrar } from "./registrar.ts";
 
-await runService("auth", async ({ bus, client, recorder, identity, crash }) => {
-  let books!: Books;
-  const open = async () => {
-    books = await Books.open({
-      grants: await Kv.open(bus, "grants"),
-      ledger: await Kv.open(bus, "ledger"),
-      grantKey: identity.grantKey ?? "",
-      signer: createSigner(identity.secrets),
-      revokeKeys: async (publicKeys) => {
-        await client.call("kernel.revokeKeys", { publicKeys });
+/** How often expired grants are cleared away; they stop to count at once. */
+const SWEEP_MS = 5_000;
+/** Keys that the kernel takes in a call, and how long it may take, well within the time of those who wait. */
+const KEYS = 1_024;
+const KERNEL_MS = 2_000;
+
+await runService("auth", async ({ bus, client, server, log, recorder, identity, epoch, crash }) => {
+  const grants = await Kv.open<SignedGrant>(bus, "grants");
+  const records = await Kv.open<unknown>(bus, "ledger");
+  for (const kv of [grants, records]) await kv.tidy();
+  const ledger = await Ledger.open(records, String(epoch));
+  const registrar = await Registrar.open({ grants, records, ledger, minter: minter(secretsOf(identity.secrets)) });
+  const apps = await Apps.open(await Kv.open<App>(bus, "apps"));
+  const machine = createActor(
+    authMachine.provide({
+      actors: {
+        drop: fromPromise(async ({ input: revocations }) => {
+          // A former call may have done so, when auth or the kernel died over it: once more does no harm.
+          for (const { id, publicKeys, until } of revocations) {
+            for (let at = 0; at < publicKeys.length; at += KEYS)
+              await client.call(
+                "kernel.revokeKeys",
+                { publicKeys: publicKeys.slice(at, at + KEYS), ...(until === null ? {} : { until }) },
+                { ttl: KERNEL_MS },
+              );
+            await registrar.finished(id);
+          }
+        }),
       },
-    });
-  };
-  const machine = createActor(authMachine.provide({ actors: { open: fromPromise(open) } }), {
-    id: "auth",
-    inspect: recorder.inspect,
-  });
+      actions: {
+        reply: (_, answers) => {
+          for (const { mid, output } of answers) server.reply(mid, output);
+        },
+        warn: (_, { error }) => log.warn({ err: error }, "the broker keeps revoked keys for now: services refuse them"),
+      },
+    }),
+    { id: "auth", inspect: recorder.inspect, input: { waiting: registrar.unfinished() } },
+  );
   machine.subscribe({ error: crash });
   machine.start();
-  await waitFor(machine, (snapshot) => snapshot.matches("serving"));
+  const sweep = setInterval(() => {
+    registrar.sweep().catch((error) => (isSomaError(error) ? log.warn({ err: error }, "not swept") : crash(error)));
+  }, SWEEP_MS);
   return {
-    handlers: calls(books, client),
+    handlers: calls({ registrar, apps, ledger, client, machine }),
     state: () => machine.getSnapshot().value,
-    figures: () => ({ apps: books.apps.size, grants: books.grants.size }),
+    figures: () => ({
+      apps: apps.all().length,
+      grants: registrar.all().length,
+      accounts: ledger.size,
+      revoking: registrar.unfinished().length,
+    }),
+    stop: () => clearInterval(sweep),
   };
 });

@@ -1,45 +1,64 @@
-// Owns what auth signs: grants, and user JWTs of the role "app".
-
+// Owns what auth signs: grants for the services, user JWTs for the broker. Both name the holder.
 import { SomaError } from "../../kernel/abi/errors.ts";
+import { checkAppName } from "../../kernel/abi/names.ts";
 import { appTags } from "../../kernel/abi/rights.ts";
-import type { SignedGrant } from "../../kernel/ipc/grants.ts";
+import type { Grant, SignedGrant } from "../../kernel/ipc/grants.ts";
 import { mint } from "../../kernel/ipc/jwt.ts";
 import { keyFromSeed, publicKeyKind } from "../../kernel/ipc/nkey.ts";
-import type { Grant } from "./derive.ts";
 
-export interface Signer {
-  /** The record for the bucket, which services verify. */
-  sign(grant: Grant): SignedGrant;
-  /** The JWT under which the holder connects; the broker lets it publish exactly the granted calls. */
-  jwt(grant: Grant): string;
+/** What the kernel hands to auth alone. */
+export interface Secrets {
+  /** The broker account that apps live in. */
+  account: string;
+  /** Of the signing key scoped to the role of apps: the broker gives its users no more than APP_ROLE. */
+  appSeed: string;
+  /** Signs grants. */
+  grantSeed: string;
 }
 
-/** From the secrets that only auth gets at its registration. */
-export function createSigner({ account, appSeed, grantSeed }: Record<string, string>): Signer {
+/** Throws when the kernel gave less than all: auth cannot work then. */
+export function secretsOf({ account, appSeed, grantSeed }: Record<string, string>): Secrets {
   if (!account || !appSeed || !grantSeed) throw new Error("the kernel gave auth no signing keys");
-  const app = keyFromSeed(appSeed);
-  const records = keyFromSeed(grantSeed);
+  return { account, appSeed, grantSeed };
+}
+
+export type Minter = ReturnType<typeof minter>;
+
+export function minter({ account, appSeed, grantSeed }: Secrets) {
+  const role = keyFromSeed(appSeed);
+  const signer = keyFromSeed(grantSeed);
   return {
-    sign(grant) {
+    /** Verifies what `sign` signed. */
+    publicKey: signer.publicKey,
+    sign(grant: Grant): SignedGrant {
       const body = JSON.stringify(grant);
-      return { body, signature: records.sign(Buffer.from(body)).toString("base64url") };
+      return { body, signature: signer.sign(Buffer.from(body)).toString("base64url") };
     },
-    jwt({ holder, publicKey, calls, issuedAt, expiresAt }) {
-      const seconds = (ms: number) => Math.floor(ms / 1000);
-      const exp = expiresAt === null ? {} : { exp: seconds(expiresAt) };
-      // The role's template holds the permissions: a user with its own would be refused.
-      const nats = { issuer_account: account, tags: appTags(calls) };
-      return mint("user", { name: holder, sub: publicKey, iat: seconds(issuedAt), ...exp, nats }, app);
+    /** The holder's credential: its name and its calls fill in the role's template. */
+    jwt({ holder, publicKey, calls, issuedAt, expiresAt }: Grant): string {
+      const exp = expiresAt === null ? {} : { exp: Math.floor(expiresAt / 1_000) };
+      const claims = {
+        name: checkAppName(holder),
+        sub: publicKey,
+        iat: Math.floor(issuedAt / 1_000),
+        ...exp,
+        nats: { issuer_account: account, tags: appTags(calls) },
+      };
+      return mint("user", claims, role);
     },
   };
 }
 
-/** EINVAL unless the key is a user's. */
-export function checkUserKey(publicKey: string): string {
+/** EINVAL unless it is a user's public nkey. */
+export function checkPublicKey(publicKey: string): void {
+  let kind: string;
   try {
-    if (publicKeyKind(publicKey) === "user") return publicKey;
+    kind = publicKeyKind(publicKey);
   } catch (cause) {
-    throw new SomaError("EINVAL", "publicKey must be a user's nkey, U...", { cause });
+    throw new SomaError("EINVAL", `"${publicKey}" is no public key: make a user nkey and send its U... half`, {
+      cause,
+    });
   }
-  throw new SomaError("EINVAL", "publicKey must be a user's nkey, U...");
+  if (kind !== "user")
+    throw new SomaError("EINVAL", `that is the key of an ${kind}: make a user nkey and send its U... half`);
 }

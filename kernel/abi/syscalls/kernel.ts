@@ -166,7 +166,8 @@ export const kernel = table({
     right: "service",
     idempotent: true,
     ttl: 5_000,
-    input: z.object({ publicKeys: z.array(z.string()).min(1).max(1024) }),
+    /** `until`: unix ms when their JWTs end by themselves, so that the broker may forget them then. */
+    input: z.object({ publicKeys: z.array(z.string()).min(1).max(1024), until: z.number().optional() }),
     output: none,
   },
   shutdown: {
