@@ -43,7 +43,7 @@ export function readHeader(bytes: Uint8Array, fileSize = bytes.length): Header {
   let json: Record<string, any>;
   try {
     // A copy, because TextDecoder refuses shared memory.
-    json = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(bytes.slice(8, dataStart)));
+    json = JSON.parse(new TextDecoder("utf-8", { fatal: true }).decode(new Uint8Array(bytes.subarray(8, dataStart))));
   } catch (cause) {
     refuse("its header is not JSON", cause);
   }
@@ -112,7 +112,8 @@ function aligned(bytes: Uint8Array, { dtype, begin, end }: Entry): [ArrayBufferL
   const width = widths[dtype];
   const at = bytes.byteOffset + begin;
   if (at % width === 0) return [bytes.buffer, at, (end - begin) / width];
-  return [bytes.slice(begin, end).buffer, 0, (end - begin) / width];
+  // Not slice(): a Buffer's shares its memory instead of copying.
+  return [new Uint8Array(bytes.subarray(begin, end)).buffer, 0, (end - begin) / width];
 }
 
 // IEEE half precision: 1 sign, 5 exponent, 10 fraction bits.
