@@ -15,7 +15,7 @@ export interface SampleSettings {
 export function sample(
   logits: Float32Array,
   settings: SampleSettings,
-  history: Iterable<number>,
+  history: ReadonlySet<number>,
   position: number,
 ): number {
   penalise(logits, settings.repetitionPenalty, history);
@@ -56,9 +56,9 @@ function scramble(word: number): number {
   return (word ^ (word >>> 16)) >>> 0;
 }
 
-function penalise(logits: Float32Array, penalty: number, history: Iterable<number>): void {
+function penalise(logits: Float32Array, penalty: number, history: ReadonlySet<number>): void {
   if (penalty === 1) return;
-  for (const id of new Set(history)) logits[id]! *= logits[id]! < 0 ? penalty : 1 / penalty;
+  for (const id of history) logits[id]! *= logits[id]! < 0 ? penalty : 1 / penalty;
 }
 
 function likeliest(logits: Float32Array, ids: ArrayLike<number> | undefined): number {

@@ -5,7 +5,7 @@ import { best, type SampleSettings, sample, uniform } from "../../../services/de
 
 const off: SampleSettings = { temperature: 1, topK: 0, topP: 1, minP: 0, repetitionPenalty: 1, seed: 5 };
 const pick = (logits: number[], settings: Partial<SampleSettings>, history: number[] = [], position = 3) =>
-  sample(Float32Array.from(logits), { ...off, ...settings }, history, position);
+  sample(Float32Array.from(logits), { ...off, ...settings }, new Set(history), position);
 
 /** What may be chosen, written in the slow and obvious way: rank everything, then cut. */
 function survivors(logits: number[], settings: SampleSettings, history: number[]): Map<number, number> {

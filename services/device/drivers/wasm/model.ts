@@ -143,7 +143,7 @@ class WasmModel implements LoadedModel {
     this.tokens.close();
     await Promise.all(this.pools.map((pool) => pool.destroy()));
     this.memory = noMemory;
-    // collectMemories();
+    collectMemories();
   }
 
   private deliver({ quantum, tokens }: TokensMessage): void {

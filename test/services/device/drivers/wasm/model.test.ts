@@ -2,27 +2,12 @@ import { readdirSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { isSomaError } from "../../../../../kernel/abi/errors.ts";
 import { wasm } from "../../../../../services/device/drivers/wasm/driver.ts";
-import { file, llama, randomWeights, safetensors } from "./files.ts";
-import { greedy, load, prompt, quantum, run, sequence } from "./run.ts";
+import { llama, randomWeights } from "./files.ts";
+import { greedy, load, prompt, quantum, refusal, run, sequence } from "./run.ts";
 
 const config = llama();
 const weights = randomWeights(config);
-const bytes = safetensors(weights);
-const path = file(bytes);
-
-/** The message of the coded error that `work` ends with. */
-async function refusal(code: string, work: () => unknown): Promise<string> {
-  try {
-    await work();
-  } catch (error) {
-    assert.ok(isSomaError(error), `not a coded error: ${error}`);
-    assert.is((error as { code: string }).code, code, (error as Error).message);
-    return (error as Error).message;
-  }
-  throw new Error(`nothing was refused, expected ${code}`);
-}
 
 test("the driver works on this host and says with what", () => {
   assert.ok(wasm.probe().ok);
@@ -144,48 +129,6 @@ test("bad quanta are refused with what is wrong, and the model stays usable", as
   }
 });
 
-test("weights that cannot be right are refused with the tensor's name, and leave no thread", async () => {
-  const loading =
-    (spec: object, given = config) =>
-    () =>
-      wasm.load({ config: given, weights: path, dtype: "f32", kvBlocks: 4, threads: 1, ...spec });
-  assert.match(await refusal("ENOENT", loading({ weights: `${path}.gone` })), "cannot open");
-  assert.match(
-    await refusal("EINVAL", loading({ weights: file(bytes.subarray(0, bytes.length - 10)) })),
-    "cut off: model.norm.weight",
-  );
-  assert.match(await refusal("EINVAL", loading({ weights: file(bytes.subarray(0, 5)) })), "shorter than");
-  assert.match(await refusal("EINVAL", loading({ weights: file(bytes.subarray(0, 90)) })), "longer than the file");
-  const mangled = Buffer.from(bytes);
-  mangled[8] = 88;
-  assert.match(await refusal("EINVAL", loading({ weights: file(mangled) })), "not JSON");
-  const norm = { shape: [24], data: new Float32Array(24).fill(1) };
-  norm.data[23] = Number.NaN;
-  for (const type of ["F32", "BF16"] as const) {
-    const damaged = file(safetensors({ ...weights, "model.norm.weight": norm }, type));
-    assert.match(
-      await refusal("EINVAL", loading({ weights: damaged })),
-      "model.norm.weight has numbers that are not finite",
-    );
-  }
-  const json = Buffer.from('{"model.norm.weight":{"dtype":"F32"}}');
-  const short = Buffer.concat([Buffer.from([json.length, 0, 0, 0, 0, 0, 0, 0]), json]);
-  assert.match(await refusal("EINVAL", loading({ weights: file(short) })), "model.norm.weight has no shape");
-  const { "model.layers.1.mlp.up_proj.weight": _, ...rest } = weights;
-  assert.match(
-    await refusal("EINVAL", loading({ weights: file(safetensors(rest)) })),
-    "no tensor model.layers.1.mlp.up_proj",
-  );
-  assert.match(
-    await refusal("EINVAL", loading({}, llama({ intermediate_size: 48 }))),
-    /mlp.gate_proj.weight is \[44,24\].*\[48,24\]/,
-  );
-  assert.match(await refusal("EINVAL", loading({}, llama({ model_type: "gpt2" }))), "gpt2 is not supported");
-  assert.match(await refusal("EINVAL", loading({ threads: 0 })), "threads");
-  assert.match(await refusal("EINVAL", loading({ kvBlocks: 0 })), "kvBlocks");
-  assert.match(await refusal("ENOMEM", loading({ kvBlocks: 2 ** 23 })), /needs .* MB \(weights .* KV .*4096 MB/);
-});
-
 test("a running quantum ends at the next step when it is cancelled, or only one of its sequences", async () => {
   const model = await load(config, weights, { threads: 2 });
   try {
@@ -258,7 +201,7 @@ test("a tensor thread that dies fails the quantum with EIO instead of hanging it
   }
 });
 
-test("unloading gives the memory back at once", async () => {
+test("unloading gives the memory back soon", async () => {
   const mb = () => process.memoryUsage().rss / 2 ** 20;
   await (await load(config, weights)).unload();
   const before = mb();
@@ -272,6 +215,8 @@ test("unloading gives the memory back at once", async () => {
     );
   const loaded = mb();
   await model.unload();
+  // V8 unmaps on a thread of its own; nothing allocates meanwhile, so nothing else could start a collection.
+  for (let i = 0; mb() - before > 100 && i < 200; i++) await sleep(20);
   const after = mb();
   assert.ok(loaded - before > 200, `${before} to ${loaded} MB: the test fills 250 MB of KV`);
   assert.ok(after - before < 100, `${before} to ${after} MB`);

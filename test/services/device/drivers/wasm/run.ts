@@ -1,4 +1,6 @@
 // Short ways to load a model, feed it and read everything that it computed.
+import * as assert from "uvu/assert";
+import { isSomaError } from "../../../../../kernel/abi/errors.ts";
 import type {
   LoadedModel,
   LoadSpec,
@@ -53,3 +55,15 @@ export const distributions = (tokens: Token[]): number[][] =>
 /** `count` ids that look random. */
 export const prompt = (count: number, seed: number, vocab = 83): number[] =>
   Array.from({ length: count }, (_, i) => ((i + 1) * (17 + 2 * seed) + seed * 31 + (i >> 2)) % vocab);
+
+/** The message of the coded error that `work` ends with. */
+export async function refusal(code: string, work: () => unknown): Promise<string> {
+  try {
+    await work();
+  } catch (error) {
+    assert.ok(isSomaError(error), `not a coded error: ${error}`);
+    assert.is((error as { code: string }).code, code, (error as Error).message);
+    return (error as Error).message;
+  }
+  throw new Error(`nothing was refused, expected ${code}`);
+}
