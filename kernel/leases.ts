@@ -20,8 +20,8 @@ interface Lease {
   last?: Beat;
 }
 
-/** Handlers get this long after their request's deadline; then they hang, whatever the beats say. */
-const OVERDUE = 10_000;
+/** Handlers get this long after their request is over; then they hang, whatever the beats say. */
+const OVERDUE = 30_000;
 
 export class Leases {
   private readonly leases = new Map<string, Lease>();

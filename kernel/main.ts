@@ -121,7 +121,12 @@ const server: Server = new Server(bus, {
       server: () => server,
       recorder,
       state: () => supervision.supervisor.getSnapshot().value,
-      figures: () => ({ children: supervision.children.size, apps: apps.all().length, forged: grants.forged }),
+      figures: () => ({
+        children: supervision.children.size,
+        apps: apps.all().length,
+        grants: grants.size,
+        forged: grants.forged,
+      }),
     }),
   } as ServerOptions["handlers"],
 });

@@ -34,6 +34,9 @@ interface Running extends AppRecord {
   pid?: number;
   /** Absent when a former kernel spawned it, or it is detached: nobody reads its output. */
   output?: (chunk: Chunk<"kernel.spawn">) => void;
+  /** Resolves once it has a pid, or will never have one. */
+  begun: Promise<void>;
+  began: () => void;
   ended: (exit: Exit) => void;
 }
 
@@ -43,7 +46,7 @@ export class Apps {
   constructor(private readonly options: AppsOptions) {}
 
   /** Holder name -> what is known of it. */
-  all(): [string, Omit<Running, "output" | "ended">][] {
+  all(): [string, AppRecord & { pid?: number }][] {
     return [...this.running];
   }
 
@@ -61,9 +64,8 @@ export class Apps {
     const { jwt } = await client.call("auth.admit", admission, { for: request.principal, signal: request.signal });
     const { detached } = input;
     const record = { app: app.name, owner: request.caller, detached, startedAt: Date.now() };
-    const exited = new Promise<Exit>((ended) => {
-      this.running.set(holder, { ...record, ended, ...(detached ? {} : { output: this.relay(holder, request) }) });
-    });
+    const output = detached ? {} : { output: this.relay(holder, request) };
+    const exited = new Promise<Exit>((ended) => this.running.set(holder, { ...record, ...start(), ...output, ended }));
     // Written before it runs, so that a successor finds its name among what the launcher lists.
     await records.put("app", holder, record);
     if (request.signal.aborted) return this.cancelled(holder);
@@ -73,10 +75,13 @@ export class Apps {
       args: input.args,
       env: environment(input, { url: url(), name: holder, jwt, seed: key.seed }),
       memoryMb: app.memoryMb,
-      ...(detached ? {} : { relay: true, interactive: input.interactive }),
+      ...(detached ? { log: app.name } : { relay: true, interactive: input.interactive }),
     });
     announcer.life("spawned", { holder, ...record });
-    if (detached) return { id: holder, code: null, signal: null };
+    if (detached) {
+      await this.running.get(holder)?.begun;
+      return { id: holder, code: null, signal: null };
+    }
     request.signal.addEventListener("abort", () => void this.end(holder, SIGNALS));
     if (input.interactive) void this.feed(holder, request);
     const { code, signal, lines } = await exited;
@@ -87,7 +92,9 @@ export class Apps {
 
   started(holder: string, pid: number): void {
     const app = this.running.get(holder);
-    if (app) app.pid = pid;
+    if (app === undefined) return;
+    app.pid = pid;
+    app.began();
   }
 
   output(holder: string, chunk: Chunk<"kernel.spawn">): void {
@@ -99,6 +106,7 @@ export class Apps {
     if (app === undefined) return;
     this.running.delete(holder);
     this.options.announcer.life("ended", { holder, app: app.app, code: exit.code, signal: exit.signal });
+    app.began();
     app.ended(exit);
     void this.release(holder);
   }
@@ -110,7 +118,9 @@ export class Apps {
       this.options.log.warn({ id, pid }, "an unknown child runs: ending it");
       return this.options.hands.kill(id, "SIGKILL");
     }
-    this.running.set(id, { ...record, pid, ended: () => {} });
+    const app = { ...record, ...start(), pid, ended: () => {} };
+    app.began();
+    this.running.set(id, app);
   }
 
   /** Clears up after apps that ended while no kernel was there. */
@@ -120,8 +130,9 @@ export class Apps {
 
   /** Asks, ever more firmly, until it has ended. */
   async end(holder: string, signals: readonly NodeJS.Signals[] = ["SIGTERM", "SIGKILL"]): Promise<void> {
+    await this.running.get(holder)?.begun;
     for (const signal of signals) {
-      if (this.running.get(holder)?.pid === undefined) return;
+      if (!this.running.has(holder)) return;
       this.options.hands.kill(holder, signal);
       await new Promise((resolve) => setTimeout(resolve, PATIENCE).unref());
     }
@@ -174,6 +185,12 @@ export class Apps {
       if (!(error instanceof SomaError)) throw error;
     }
   }
+}
+
+function start(): Pick<Running, "begun" | "began"> {
+  let began = () => {};
+  const begun = new Promise<void>((resolve) => (began = resolve));
+  return { begun, began };
 }
 
 /** What an app sees of the world, besides what it needs to run at all. */

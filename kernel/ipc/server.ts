@@ -9,6 +9,7 @@ import { ALL, ANY, parseCall, replyAllowed, subjects } from "../abi/subjects.ts"
 import { MAY, type Syscall } from "../abi/syscall.ts";
 import { CONTROL, type Syscalls, syscall } from "../abi/syscalls.ts";
 import type { Bus, Message, Subscription } from "./bus.ts";
+import { watchCallers } from "./callers.ts";
 import { Request, type Send } from "./request.ts";
 
 /** Returned by a handler whose answer comes later through `reply` or `fail`. */
@@ -46,7 +47,10 @@ export class Server {
   private readonly requests = new Map<string, Request>();
   private readonly perCaller = new Map<string, number>();
   private readonly timers = new Map<string, NodeJS.Timeout>();
+  /** Handlers at work, with the time when their request was over before them. */
+  private readonly working = new Map<Request, number | undefined>();
   private subscriptions: Subscription[] = [];
+  private stopWatching: () => void = () => {};
   private idle: (() => void)[] = [];
   served = 0;
 
@@ -61,10 +65,22 @@ export class Server {
     const listen = (name: string, queue?: string) =>
       this.bus.subscribe(subjects.serve(owner, name), (message) => this.receive(message), queue);
     this.subscriptions = [listen(ANY, owner), listen(instance), listen(ALL)];
+    this.stopWatching = watchCallers(this.bus, {
+      instance,
+      epoch: this.options.epoch,
+      running: () => this.running(),
+      gone: (request) => this.cancel(request),
+    });
   }
 
   get inflight(): number {
     return this.requests.size;
+  }
+
+  /** ms by which the most overdue handler has outlived its request: more than a little is a hang. */
+  get overdueMs(): number {
+    const now = performance.now();
+    return [...this.working.values()].reduce<number>((most, since) => Math.max(most, now - (since ?? now)), 0);
   }
 
   running(): Request[] {
@@ -109,6 +125,7 @@ export class Server {
   /** Stops to listen, waits for what runs (up to `ms`), then refuses the rest. nc.drain() would not wait for handlers. */
   async drain(ms: number): Promise<void> {
     await Promise.all(this.subscriptions.map((subscription) => subscription.drain()));
+    this.stopWatching();
     if (this.requests.size > 0) {
       await Promise.race([
         new Promise<void>((resolve) => this.idle.push(resolve)),
@@ -209,6 +226,9 @@ export class Server {
     } else if (answer instanceof Promise) {
       // Told at once, so that the caller can be failed when this very instance goes down.
       request.accept({ instance: this.options.instance, epoch: this.options.epoch });
+      this.working.set(request, undefined);
+      const settled = () => void this.working.delete(request);
+      answer.then(settled, settled);
       answer.then(
         (output) => {
           if (output !== DEFER) this.finish(request, output);
@@ -283,6 +303,7 @@ export class Server {
     clearTimeout(this.timers.get(request.mid));
     this.timers.delete(request.mid);
     this.requests.delete(request.mid);
+    if (this.working.has(request)) this.working.set(request, performance.now());
     const left = (this.perCaller.get(request.caller) ?? 1) - 1;
     if (left > 0) this.perCaller.set(request.caller, left);
     else this.perCaller.delete(request.caller);

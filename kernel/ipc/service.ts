@@ -144,14 +144,13 @@ function beat(bus: NatsBus, server: Server, service: string, instance: string, e
   delay.enable();
   const send = () => {
     if (!bus.connected) return;
-    const oldest = server.running().reduce((ms, request) => Math.max(ms, performance.now() - request.startedAt), 0);
     bus.publish(
       subjects.heartbeat(service, instance, epoch),
       encode({
         pid: process.pid,
         inflight: server.inflight,
         served: server.served,
-        oldestMs: oldest,
+        overdueMs: server.overdueMs,
         lagMs: delay.max / 1e6,
         rssBytes: process.memoryUsage.rss(),
         cpuMs: process.cpuUsage().user / 1000 + process.cpuUsage().system / 1000,

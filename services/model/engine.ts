@@ -1,4 +1,5 @@
 // Owns the one-shot uses of the scheduler: a greedy answer, log-probabilities, a vector. Streams of text are in speech.ts.
+import { setMaxListeners } from "node:events";
 import { SomaError } from "../../kernel/abi/errors.ts";
 import type { Principal } from "../../kernel/abi/headers.ts";
 import type { Client } from "../../kernel/ipc/client.ts";
@@ -17,6 +18,8 @@ export function schedulerEngine(
 ): Engine & {
   embed(ids: readonly number[]): Promise<number[]>;
 } {
+  // Each sequence in flight listens: dozens are no leak.
+  setMaxListeners(0, options.signal);
   return {
     async answer(ids, maxNew, stopIds) {
       const made: number[] = [];

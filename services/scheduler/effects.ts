@@ -88,6 +88,12 @@ export class Effects {
 
   /** Queues a sequence, or says at once why it cannot be done. */
   admit(input: Input, request: Request): void {
+    // The device sends tokens to no other inbox, and would refuse the whole quantum.
+    if (serviceOf(request.caller) !== "model")
+      throw new SomaError(
+        "EPERM",
+        `scheduler.run is for model instances, not "${request.caller}": call model.generate`,
+      );
     const capacity = this.queue.capacity(input.model);
     const needed = Math.ceil((input.ids.length + input.maxNew) / 16);
     if (capacity !== undefined && needed > capacity) {
@@ -116,6 +122,11 @@ export class Effects {
     this.ctx.client.call("device.interrupt", { model }, { instance: device, retry: false }).catch((error) => {
       if (!isSomaError(error)) this.ctx.crash(error);
     });
+  }
+
+  private refuse(mid: string, error: SomaError): void {
+    this.queue.remove(mid);
+    this.ctx.server.fail(mid, error);
   }
 
   /** Canceled, or out of time: its KV is given back. */
@@ -160,6 +171,9 @@ export class Effects {
       if (!isSomaError(error)) return void crash(error);
       log.warn({ device, code: error.code, quantum: quantum.quantum }, "a quantum was lost: its sequences run again");
       this.queue.lost(device, quantum);
+      // Refused, not lost: trying again would be refused again.
+      if (error.code === "EINVAL" || error.code === "EPERM")
+        for (const { seq } of quantum.seqs) this.refuse(seq, error);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     this.pump();

@@ -9,7 +9,10 @@ import { Effects } from "./effects.ts";
 import { schedulerMachine } from "./machine.ts";
 
 await runService("scheduler", async (ctx) => {
-  const queue = new Board(() => performance.now());
+  const queue = new Board(
+    () => performance.now(),
+    (principal) => ctx.grants.find(principal)?.caveats.weight ?? 1,
+  );
   const effects = new Effects(ctx, queue, await Kv.open<SavedAccount>(ctx.bus, "clock"));
   const open = fromPromise(() => effects.open());
   const machine = createActor(schedulerMachine.provide({ actors: { open } }), {

@@ -28,9 +28,9 @@ test.after(() => system.stop());
 
 const memory = (state: string, epoch?: number) =>
   system.state(client, "memory-1", state, (row) => epoch === undefined || row.epoch === epoch);
-const failure = (promise: Promise<unknown>) =>
+const failure = (promise: Promise<unknown>): Promise<SomaError> =>
   promise.then(
-    () => assert.unreachable("it succeeded"),
+    () => assert.unreachable("it succeeded") as never,
     (error) => error as SomaError,
   );
 
