@@ -155,6 +155,7 @@ export class Apps {
   }
 
   private cancelled(holder: string): never {
+    this.running.get(holder)?.began();
     this.running.delete(holder);
     void this.release(holder);
     throw new SomaError("ECANCELED", "canceled before it started", { executed: "no" });
