@@ -18,11 +18,6 @@ export class Heap<T> {
     return this.places.has(item);
   }
 
-  /** In no order. */
-  values(): Iterable<T> {
-    return this.items;
-  }
-
   push(item: T): void {
     if (this.places.has(item)) throw new Error("the item is in the heap already");
     this.items.push(item);
