@@ -46,8 +46,11 @@ export const requestMachine = setup({
   },
   guards: {
     /** The sequence is gone, not wrong: ids that came are kept, and it goes on from there. */
-    lost: ({ context }, params: { error: unknown }) =>
-      params.error instanceof SomaError && params.error.code === "ESERVICEDOWN" && context.lost < RESUMES,
+    lost: ({ context }, { error }: { error: unknown }) =>
+      error instanceof SomaError &&
+      ["ESERVICEDOWN", "EIO"].includes(error.code) &&
+      error.retryable &&
+      context.lost < RESUMES,
   },
 }).createMachine({
   id: "request",
