@@ -101,11 +101,7 @@ export class GrantTable {
     if (!calls.has(name)) throw new SomaError("EPERM", `"${caller}" lacks the right ${name}: ${remedy(grant, name)}`);
     checkModel(grant, name, input);
     checkTokens(grant, name, input);
-    const { concurrency } = grant.caveats;
-    if (concurrency !== undefined && this.running(caller) >= concurrency) {
-      const what = `"${caller}" has ${concurrency} requests running, as many as its grant allows`;
-      throw new SomaError("EBUSY", `${what}: wait for one to end`, { retryAfterMs: 100 });
-    }
+    this.checkConcurrency(grant);
     return { principal: grant.app, grant: grant.id, revision: grant.revision };
   }
 
@@ -117,6 +113,33 @@ export class GrantTable {
       return { grant, calls: new Set(grant.calls), signature: signed.data.signature };
     }
     this.forged += 1;
+    return undefined;
+  }
+
+  /** A holder and those it handed its grant on to run no more together than its grant allows, nor do those above it. */
+  private checkConcurrency(grant: Grant): void {
+    for (let above: Grant | undefined = grant; above !== undefined; above = this.byId(above.parent)) {
+      const { concurrency } = above.caveats;
+      // Each child's is at most its parent's, so that of a grant without any no parent has one.
+      if (concurrency === undefined) return;
+      let running = 0;
+      for (const { grant: other } of this.known.values())
+        if (this.isWithin(other, above.id)) running += this.running(other.holder);
+      if (running < concurrency) continue;
+      const what = `${concurrency} requests run under the grant of "${above.holder}", as many as it allows`;
+      throw new SomaError("EBUSY", `${what}: wait for one to end`, { retryAfterMs: 100 });
+    }
+  }
+
+  private isWithin(grant: Grant, id: string): boolean {
+    for (let above: Grant | undefined = grant; above !== undefined; above = this.byId(above.parent))
+      if (above.id === id) return true;
+    return false;
+  }
+
+  private byId(id: string | null): Grant | undefined {
+    if (id === null) return undefined;
+    for (const { grant } of this.known.values()) if (grant.id === id) return grant;
     return undefined;
   }
 

@@ -152,6 +152,9 @@ export class Kv<T = unknown> {
   }
 }
 
+/** What most need of a bucket. */
+export type Bucket<T> = Pick<Kv<T>, "get" | "put" | "del" | "entries">;
+
 /** Bytes of one stored chunk of an object, and how many are on their way to the broker at a time. */
 const OBJECT_CHUNK = 128 * 1024;
 const OBJECT_FLIGHT = 8;

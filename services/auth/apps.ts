@@ -1,7 +1,7 @@
 // Owns the apps that are known: what each asks for, and what a person approved.
 import { SomaError } from "../../kernel/abi/errors.ts";
 import { checkAppName } from "../../kernel/abi/names.ts";
-import type { Kv } from "../../kernel/ipc/store.ts";
+import type { Bucket } from "../../kernel/ipc/store.ts";
 import { checkCalls } from "./tree.ts";
 
 export interface Request {
@@ -18,9 +18,9 @@ export interface App {
 export class Apps {
   private readonly apps = new Map<string, App>();
 
-  private constructor(private readonly kv: Kv<App>) {}
+  private constructor(private readonly kv: Bucket<App>) {}
 
-  static async open(kv: Kv<App>): Promise<Apps> {
+  static async open(kv: Bucket<App>): Promise<Apps> {
     const apps = new Apps(kv);
     for (const { key, value } of await kv.entries()) apps.apps.set(key, value);
     return apps;

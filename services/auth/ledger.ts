@@ -1,5 +1,5 @@
 // Owns the accounts of all grants with a budget, and their copy in the bucket, which is written before anybody is answered.
-import type { Kv } from "../../kernel/ipc/store.ts";
+import type { Bucket } from "../../kernel/ipc/store.ts";
 import {
   type Account,
   type Amounts,
@@ -26,13 +26,13 @@ export class Ledger {
   private number = 0;
 
   private constructor(
-    private readonly kv: Kv<unknown>,
+    private readonly kv: Bucket<unknown>,
     /** Differs from start to start: part of the ids of leases. */
     private readonly start: string,
     private readonly now: () => number,
   ) {}
 
-  static async open(kv: Kv<unknown>, start: string, now: () => number = Date.now): Promise<Ledger> {
+  static async open(kv: Bucket<unknown>, start: string, now: () => number = Date.now): Promise<Ledger> {
     const ledger = new Ledger(kv, start, now);
     for (const { key, value } of await kv.entries(`${ACCOUNT}*`))
       ledger.accounts.set(key.slice(ACCOUNT.length), value as Account);

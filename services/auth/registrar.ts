@@ -3,7 +3,7 @@ import { SomaError } from "../../kernel/abi/errors.ts";
 import { checkAppName } from "../../kernel/abi/names.ts";
 import { type Grant, readGrant, type SignedGrant } from "../../kernel/ipc/grants.ts";
 import { Serial } from "../../kernel/ipc/serial.ts";
-import type { Kv } from "../../kernel/ipc/store.ts";
+import type { Bucket } from "../../kernel/ipc/store.ts";
 import { type Amounts, type Limits, left } from "./account.ts";
 import { BUDGETS, type Caveats } from "./caveats.ts";
 import type { Ledger } from "./ledger.ts";
@@ -34,9 +34,9 @@ const REVISION = "revision";
 const BLOCK = 64;
 
 export interface RegistrarOptions {
-  grants: Kv<SignedGrant>;
+  grants: Bucket<SignedGrant>;
   /** Bucket `ledger`: also holds the last revision and the revocations under way. */
-  records: Kv<unknown>;
+  records: Bucket<unknown>;
   ledger: Ledger;
   minter: Minter;
   /** Unix ms. */

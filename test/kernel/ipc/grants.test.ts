@@ -116,12 +116,18 @@ test("the caveat on tokens bounds what is asked for and fills in what is not", (
   assert.equal(other, { key: "a" });
 });
 
-test("the caveat on concurrency is EBUSY while enough requests run", () => {
-  let running = 1;
-  const table = tableWith({ caveats: { concurrency: 2 } }, { running: () => running });
+test("the caveat on concurrency is EBUSY while enough requests run, those of children included", () => {
+  const running: Record<string, number> = { tin: 1, child: 0, other: 9 };
+  const table = new GrantTable(KEY.publicKey, { now: () => START, running: (holder) => running[holder]! });
+  table.apply("tin", sign(grantOf({ caveats: { concurrency: 2 } })));
+  table.apply("child", sign(grantOf({ id: "g2", parent: "g1", holder: "child", caveats: { concurrency: 2 } })));
+  table.apply("other", sign(grantOf({ id: "g3", holder: "other" })));
   table.authorize("tin", "memory.get", {});
-  running = 2;
-  refusal(() => table.authorize("tin", "memory.get", {}), "EBUSY", /2 requests running/);
+  table.authorize("child", "memory.get", {});
+  running.child = 1;
+  for (const holder of ["tin", "child"])
+    refusal(() => table.authorize(holder, "memory.get", {}), "EBUSY", /2 requests run under the grant of "tin"/);
+  table.authorize("other", "memory.get", {});
 });
 
 test("an expired grant is refused at once, and its holder is told of when its time comes", async () => {
