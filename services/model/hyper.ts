@@ -45,7 +45,10 @@ export function readHyper(input: Record<string, unknown>): Hyper {
   if (!parsed.success) {
     const issue = parsed.error.issues[0];
     const known = Object.keys(hyper.shape).join(", ");
-    throw new SomaError("EINVAL", `hyper.${issue?.path.join(".") ?? ""}: ${issue?.message}; known are ${known}`);
+    throw new SomaError(
+      "EINVAL",
+      `${["hyper", ...(issue?.path ?? [])].join(".")}: ${issue?.message}; known are ${known}`,
+    );
   }
   if (parsed.data.steps !== undefined && parsed.data.epochs !== undefined) {
     throw new SomaError("EINVAL", "hyper: give steps or epochs, not both");
