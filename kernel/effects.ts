@@ -174,7 +174,8 @@ export function supervise(world: Surroundings) {
     else apps.exited(id, { code, signal: name, lines });
   });
   hands.on("refused", ({ order, id, reason }) => {
-    log.error({ order, id }, `the launcher refused: ${reason}`);
+    // A signal may come too late; all else is our bug.
+    log[order === "kill" ? "debug" : "error"]({ order, id }, `the launcher refused: ${reason}`);
     if (order !== "start" || id === undefined) return;
     const exit: Exit = { code: null, signal: null, lines: [reason] };
     const child = children.get(id);

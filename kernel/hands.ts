@@ -1,5 +1,6 @@
 // Owns the line to the launcher, which forks and kills at the kernel's word: orders out, reports in.
 import { EventEmitter, once } from "node:events";
+import { BEAT_MS } from "./launcher/hang.ts";
 import type { ChildInfo, Order, Report, StartOrder } from "./launcher/protocol.ts";
 
 type Of<T extends Report["type"]> = Extract<Report, { type: T }>;
@@ -19,6 +20,12 @@ export class Hands extends EventEmitter<Reports> {
       const report = message as Report;
       this.emit(report.type, report as never);
     });
+  }
+
+  /** Lets the launcher know, from now on, that our event loop turns. */
+  beat(): void {
+    this.order({ type: "beat" });
+    setInterval(() => this.order({ type: "beat" }), BEAT_MS).unref();
   }
 
   start(order: Omit<StartOrder, "type">): void {

@@ -1,7 +1,6 @@
 // Owns the kernel process: boots in order, and is replaced by the launcher when it dies. Mechanism only.
 import { statSync } from "node:fs";
 import { join } from "node:path";
-import { PERSON } from "./abi/names.ts";
 import { APP_ROLE } from "./abi/rights.ts";
 import { Announcer } from "./announce.ts";
 import { STORAGE } from "./broker/config.ts";
@@ -36,6 +35,7 @@ hands.on("broker", (report) => {
   broker = report;
 });
 const url = () => broker.url;
+hands.beat();
 
 // The root of trust, and our own connections.
 const authority = new Authority(home.keys, { storage: STORAGE });
@@ -135,7 +135,7 @@ await grants.follow(bus);
 server.start();
 await bus.flush();
 writeSystemFile(home, { url: url(), pid: launcher.pid, version: version() });
-log.info({ epoch, person: PERSON }, "kernel started");
+log.info({ epoch }, "kernel started");
 
 // The children, in order.
 await supervision.boot();

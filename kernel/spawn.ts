@@ -121,6 +121,8 @@ export class Apps {
     const app = { ...record, ...start(), pid, ended: () => {} };
     app.began();
     this.running.set(id, app);
+    // The former kernel may have held it back for a reader that is gone.
+    this.options.hands.flow(id, true);
   }
 
   /** Clears up after apps that ended while no kernel was there. */

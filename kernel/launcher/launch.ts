@@ -4,7 +4,9 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { createActor } from "xstate";
 import type { Broker } from "../broker/server.ts";
 import { Children } from "./children.ts";
+import { BEAT_MS, HangWatch } from "./hang.ts";
 import { keptMachine } from "./kept.ts";
+import { signal } from "./node.ts";
 import { type Order, parseOrder, type Report, SHUTDOWN_MS } from "./protocol.ts";
 import type { TetherKind } from "./tether.ts";
 
@@ -42,6 +44,7 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
   let brokerUp = true;
   let brokerSince = Date.now();
   let kernel: ChildProcess | undefined;
+  const hang = new HangWatch();
   let ending = false;
   /** When the end was first asked for, ms. */
   let interrupted: number | undefined;
@@ -108,6 +111,7 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
 
   function startKernel(): void {
     const { entry, args, env } = options;
+    hang.reset();
     kernel = children.start({ type: "start", id: KERNEL, entry, args, env: { ...env, NATS_URL: broker.url } }, obey);
     report(brokerState());
     if (kernel?.pid !== undefined) keptKernel.send({ type: "UP" });
@@ -134,6 +138,8 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
         return children.input(order.id, order.data === undefined ? undefined : Buffer.from(order.data, "base64"));
       case "flow":
         return children.flow(order.id, order.on);
+      case "beat":
+        return hang.beat(performance.now());
       case "list":
         return report({ type: "children", children: children.list().filter(({ id }) => id !== KERNEL) });
       case "stop":
@@ -145,6 +151,7 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
   async function end(code: number, why?: string, graceMs = LEFT_MS): Promise<void> {
     if (ending) return;
     ending = true;
+    clearInterval(watching);
     if (why) say(`${why}: stopping everything`);
     keptKernel.send({ type: "STOP" });
     keptBroker.send({ type: "STOP" });
@@ -168,6 +175,12 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
     );
   }
 
+  const watching = setInterval(() => {
+    if (!hang.hangs(performance.now()) || kernel?.pid === undefined) return;
+    say("the kernel hangs: killing it");
+    hang.reset();
+    signal(kernel.pid, "SIGKILL", true);
+  }, BEAT_MS);
   keptBroker.start();
   keptKernel.start();
   return { ended, interrupt };

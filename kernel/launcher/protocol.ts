@@ -5,6 +5,8 @@ export type Order =
   | StartOrder
   /** Any signal; KILL reaches the child's whole process group. */
   | { type: "kill"; id: string; signal: NodeJS.Signals }
+  /** Each BEAT_MS of hang.ts: a kernel that has begun to beat and stops is killed and replaced. */
+  | { type: "beat" }
   /** Answered by `children`: what a fresh kernel adopts. */
   | { type: "list" }
   /** What an interactive child reads; without data its input ends. Base64. */
@@ -73,6 +75,7 @@ export const SHUTDOWN_MS = 5_000;
 const FIELDS: Record<Order["type"], Record<string, string>> = {
   start: { id: "string", entry: "string" },
   kill: { id: "string", signal: "string" },
+  beat: {},
   list: {},
   input: { id: "string" },
   flow: { id: "string", on: "boolean" },

@@ -113,13 +113,13 @@ export class System {
 export const ps = async (client: Client): Promise<Row[]> =>
   (await client.call("kernel.ps", {}, { ttl: 5_000 })).processes as Row[];
 
-/** Waits until it holds, for 25 s at most; then fails with what was awaited and what the system printed last. */
+/** Waits until it holds, for a minute at most; then fails with what was awaited and what the system printed last. */
 export async function until(
   what: string,
   holds: () => boolean | Promise<boolean>,
   system?: Pick<System, "text">,
 ): Promise<void> {
-  const end = performance.now() + 25_000;
+  const end = performance.now() + 60_000;
   for (;;) {
     let error: unknown;
     try {
@@ -128,7 +128,7 @@ export async function until(
       error = caught;
     }
     if (performance.now() > end)
-      throw new Error(`not within 25 s: ${what}\n${system?.text.slice(-3_000) ?? ""}`, { cause: error });
+      throw new Error(`not within a minute: ${what}\n${system?.text.slice(-3_000) ?? ""}`, { cause: error });
     await new Promise((resolve) => setTimeout(resolve, 30));
   }
 }

@@ -75,16 +75,6 @@ test("what died while no kernel was there is told and replaced", async () => {
   assert.equal(downs, [`evt.kernel.down.device.device-1.${device.epoch}`]);
 });
 
-test("an adopted service that hangs is still found and replaced", async () => {
-  const { pid: old } = await kernel();
-  process.kill(old!, "SIGKILL");
-  await successor(old!);
-  const memory = await system.state(client, "memory-1", "ready");
-  process.kill(memory.pid!, "SIGSTOP");
-  const next = await system.state(client, "memory-1", "ready", ({ epoch }) => epoch > memory.epoch);
-  assert.is(next.epoch, memory.epoch + 1);
-});
-
 test("a kernel that is killed while services start goes on from where they are", async () => {
   const before = await system.state(client, "device-1", "ready");
   const { pid } = await kernel();
