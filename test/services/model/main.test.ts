@@ -1,7 +1,10 @@
 // The real programs together: an imported model speaks, a job trains one, and both survive what is killed under them.
+import { readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { isSomaError, type SomaError } from "../../../kernel/abi/errors.ts";
+import { until } from "../../helpers/system.ts";
 import { modelFolder, startRunning } from "./running.ts";
 
 let system: Awaited<ReturnType<typeof startRunning>>;
@@ -36,44 +39,149 @@ test("a folder in Hugging Face's form is imported and speaks", async () => {
   assert.equal(again.ids, ids);
 });
 
-const PAIRS = ["Hello World|你好，世界", "Good morning|早上好", "Thank you|谢谢", "Good night|晚安", "the fox|狐狸"];
-const jsonl = (lines: readonly object[]) => Buffer.from(lines.map((line) => `${JSON.stringify(line)}\n`).join(""));
-const SMALL = {
-  config: {
-    hidden_size: 32,
-    num_hidden_layers: 2,
-    num_attention_heads: 4,
-    num_key_value_heads: 2,
-    head_dim: 8,
-    intermediate_size: 64,
-    vocab_size: 400,
-  },
-  hyper: { steps: 150, lr: 0.01, evaluateEvery: 50, batch: 8 },
-};
+test("what is broken in a folder is named, and nothing is left behind", async () => {
+  const before = await system.client.call("model.list", {});
+  const cases: [(dir: string) => void, string, RegExp][] = [
+    [(dir) => truncateSync(join(dir, "model.safetensors"), 2_000), "EINVAL", /model\.safetensors/],
+    [(dir) => rmSync(join(dir, "tokenizer.json")), "ENOENT", /tokenizer\.json/],
+    [(dir) => writeFileSync(join(dir, "config.json"), "{"), "EINVAL", /config\.json is not JSON/],
+    [(dir) => writeFileSync(join(dir, "config.json"), '{"vocab_size":9,"hidden_size":9}'), "EINVAL", /do not belong/],
+  ];
+  for (const [harm, code, message] of cases) {
+    const dir = modelFolder();
+    harm(dir);
+    const error = await refused(system.client.call("model.importDir", { dir, name: "broken" }));
+    assert.is(error.code, code);
+    assert.match(error.message, message);
+  }
+  for (const [dir, name] of [
+    ["/nowhere", "broken"],
+    ["relative", "broken"],
+    [modelFolder(), "..%2f"],
+  ] as const)
+    assert.ok(
+      ["ENOENT", "EINVAL"].includes((await refused(system.client.call("model.importDir", { dir, name }))).code),
+    );
+  assert.equal(await system.client.call("model.list", {}), before);
+  assert.equal(readdirSync(join(system.world.home.root, "models", ".staging")), []);
+});
 
-test("a job trains a model on a user's lines, measures it, registers and deploys it", async () => {
-  const lines = PAIRS.map((pair) => pair.split("|")).map(([source, target]) => ({
-    source,
-    target,
-    task: "translate",
-    origin: "handwritten",
-  }));
-  const data = await system.store(jsonl(lines));
-  const { job } = await system.client.call("model.train", { name: "mine", data, deploy: "default", ...SMALL });
-  const { rows, end } = await system.follow(job);
-  assert.is(end.state, "done", end.error);
-  assert.is(end.model, "mine@1");
-  assert.is(rows[0]?.state === "done", false);
-  assert.ok(rows.some(({ state, progress }) => state === "training" && progress!.step >= 50));
-  const shown = await system.client.call("model.show", { model: "default" });
-  assert.equal(shown.aliases, ["default"]);
-  const record = shown.record as { eval: { handwritten: { exactMatch: number } }; curve: object[]; seed: number };
-  assert.is(record.eval.handwritten.exactMatch, 1);
-  assert.ok(record.curve.length > 1);
-  const stream = system.client.stream("model.translate", { text: "Hello World" });
-  let text = "";
-  for await (const chunk of stream) text += chunk.text;
-  assert.is(text, "你好，世界");
+test("bad requests get their codes, and the service goes on", async () => {
+  const ask = (input: object) => refused(system.generate(input as { prompt: string }));
+  assert.is((await ask({ model: "cat", prompt: "a" })).code, "ENOENT");
+  assert.is((await ask({ model: "fox@9", prompt: "a" })).code, "ENOENT");
+  assert.is((await ask({ model: "../fox", prompt: "a" })).code, "EINVAL");
+  assert.is((await ask({ model: "fox" })).code, "EINVAL");
+  const long = await ask({ model: "fox", prompt: "z".repeat(1000) });
+  assert.is(long.code, "EINVAL");
+  assert.match(long.message, /1001 tokens.*context 256/);
+  assert.is((await refused(system.client.call("model.job", { job: "nope" }))).code, "ENOENT");
+  assert.is((await refused(system.client.call("model.remove", { model: "fox" }))).code, "EINVAL");
+  assert.is((await system.generate({ model: "fox", prompt: "a", maxTokens: 1 })).ids.length, 1);
+});
+
+const sampled = { model: "fox", prompt: "the quick", maxTokens: 40, sample: { temperature: 1, seed: 9 } };
+
+test("a text goes on from any of its ids exactly, if the arithmetic is the same", async () => {
+  const whole = await system.generate(sampled);
+  assert.is(whole.end.seed, 9);
+  const { numerics } = whole.end;
+  for (const have of [1, 7, 39, whole.ids.length]) {
+    const rest = await system.generate({ ...sampled, resume: { ids: whole.ids.slice(0, have), numerics } });
+    assert.equal(rest.ids, whole.ids.slice(have));
+    assert.is(rest.end.text, whole.end.text);
+    assert.is(rest.end.usage.newTokens, whole.ids.length);
+    assert.is(rest.end.usage.promptTokens, whole.end.usage.promptTokens);
+  }
+  const resume = { ids: whole.ids.slice(0, 7), numerics: "another" };
+  const error = await refused(system.generate({ ...sampled, resume }));
+  assert.equal([error.code, error.retryable], ["ESERVICEDOWN", false]);
+  assert.is((await system.generate({ ...sampled, resume: { ...resume, approximate: true } })).ids[0], whole.ids[7]);
+});
+
+test("a stop string ends the text and the sequence", async () => {
+  const whole = await system.generate(sampled);
+  const middle = whole.text.slice(10, 13);
+  const cut = await system.generate({ ...sampled, stop: [middle] });
+  assert.is(cut.end.finish, "stop");
+  assert.is(cut.text, whole.text.slice(0, whole.text.indexOf(middle)));
+  assert.is(cut.end.text, cut.text);
+  assert.ok(cut.ids.length < whole.ids.length);
+});
+
+test("many at once are the same as one after another", async () => {
+  const ask = (seed: number) => system.generate({ ...sampled, sample: { temperature: 1, seed } });
+  const alone: number[][] = [];
+  for (let seed = 1; seed <= 6; seed++) alone.push((await ask(seed)).ids);
+  const together = await Promise.all([1, 2, 3, 4, 5, 6].map(ask));
+  assert.equal(
+    together.map(({ ids }) => ids),
+    alone,
+  );
+});
+
+test("a request that is canceled leaves nothing behind in the scheduler", async () => {
+  const abort = new AbortController();
+  const running = refused(system.generate({ ...sampled, maxTokens: 200 }, { signal: abort.signal }));
+  await new Promise((resolve) => setTimeout(resolve, 30));
+  abort.abort();
+  assert.is((await running).code, "ECANCELED");
+  await until(
+    "the queue is empty",
+    async () => (await system.client.call("scheduler.queue", {})).sequences.length === 0,
+  );
+  const { figures } = await system.client.call("model.stat", {});
+  assert.is(figures.requests, 0);
+});
+
+test("texts are scored, embedded and cut into pieces", async () => {
+  const { scores } = await system.client.call("model.score", {
+    model: "fox",
+    prompt: "the quick",
+    completions: [" brown", " fox jumps"],
+  });
+  assert.ok(scores.every(({ logprob, tokens }) => logprob < 0 && tokens > 0));
+  const { vectors } = await system.client.call("model.embed", { model: "fox", texts: ["a", "the fox"] });
+  assert.equal(
+    vectors.map(({ length }) => length),
+    [24, 24],
+  );
+  const { ids, pieces } = await system.client.call("model.tokenize", { model: "fox", text: "the fox 你" });
+  assert.is(pieces.length, ids.length);
+  assert.ok(pieces.join("").startsWith("the fox "));
+});
+
+test("an alias moves to another version; a version that it names cannot be removed", async () => {
+  const second = await system.client.call("model.importDir", { dir: modelFolder({ seed: 5 }), name: "fox" });
+  assert.is(second.version, 2);
+  assert.is((await system.client.call("model.deploy", { model: "fox@1", alias: "live" })).previous, null);
+  const before = await system.generate({ ...sampled, model: "live" });
+  const running = system.generate({ ...sampled, model: "live", maxTokens: 150 });
+  assert.is((await system.client.call("model.deploy", { model: "fox@2", alias: "live" })).previous, "fox@1");
+  const after = await system.generate({ ...sampled, model: "live" });
+  assert.equal([before.end.version, after.end.version, (await running).end.version], [1, 2, 1]);
+  assert.not.equal(before.ids, after.ids);
+  assert.is((await refused(system.client.call("model.remove", { model: "fox@2" }))).code, "EBUSY");
+  await until("the former version is given back", async () => {
+    const { models } = await system.client.call("device.list", {});
+    return models.every(({ model }) => model !== "fox@1");
+  });
+  await system.client.call("model.remove", { model: "fox@1" });
+  assert.is((await refused(system.generate({ ...sampled, model: "fox@1" }))).code, "ENOENT");
+});
+
+test("a model is exported as it was imported", async () => {
+  const dir = join(system.world.home.root, "out");
+  const { files } = await system.client.call("model.export", { model: "fox@2", dir });
+  assert.ok(["config.json", "model.safetensors", "tokenizer.json"].every((name) => files.includes(name)));
+  assert.is((await refused(system.client.call("model.export", { model: "fox@2", dir }))).code, "EEXIST");
+  const again = await system.client.call("model.importDir", { dir, name: "twin" });
+  const [a, b] = [
+    await system.generate({ ...sampled, model: "fox@2" }),
+    await system.generate({ ...sampled, model: "twin" }),
+  ];
+  assert.equal(a.ids, b.ids);
+  assert.is(again.version, 1);
 });
 
 test.run();
