@@ -4,6 +4,7 @@ import { loadFused } from "./fused.ts";
 import { registerGradients } from "./gradients.ts";
 import type { Ops, Tf } from "./ops.ts";
 import { plainOps } from "./plain.ts";
+import { repairWasm } from "./repairs.ts";
 
 export interface Backend {
   tf: Tf;
@@ -34,7 +35,7 @@ async function startWasm(): Promise<Backend> {
     }
   }
   registerGradients(tfCore);
-  registerSegmentSum(tfCore);
+  repairWasm(tfCore);
   const { ops, numerics } = loadFused(tfCore);
   return { tf: tfCore, ops, name: "wasm", numerics: `wasm-${numerics}` };
 }
@@ -44,25 +45,4 @@ export function plainBackend(tf: Tf): Backend {
   registerGradients(tf);
   const name = tf.getBackend();
   return { tf, ops: plainOps(tf), name, numerics: `${name}-plain` };
-}
-
-// The gradient of tf.gather, which the wasm backend lacks; only the reference operations need it.
-function registerSegmentSum(tf: Tf): void {
-  if (tf.getKernel("UnsortedSegmentSum", "wasm")) return;
-  tf.registerKernel({
-    kernelName: "UnsortedSegmentSum",
-    backendName: "wasm",
-    kernelFunc({ inputs, backend, attrs }: any) {
-      const { x, segmentIds } = inputs;
-      const tail: number[] = x.shape.slice(segmentIds.shape.length);
-      const width = tail.reduce((a, b) => a * b, 1);
-      const out = backend.makeOutput([attrs.numSegments, ...tail], x.dtype);
-      const [sums, values, ids] = [out, x, segmentIds].map((t) => backend.typedArrayFromHeap(t));
-      sums.fill(0);
-      for (let row = 0; row < ids.length; row++) {
-        for (let i = 0; i < width; i++) sums[ids[row] * width + i] += values[row * width + i];
-      }
-      return out;
-    },
-  });
 }

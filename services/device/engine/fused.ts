@@ -40,10 +40,28 @@ function fusedOps(tf: Tf, backend: WasmBackend, { call: k }: Kernels, scratch: n
     return tensor;
   }
   const like = <T extends Tensor>(tensor: T) => empty<T>(...tensor.shape);
+  // A loss that is differentiated itself has dy 1, and nothing to multiply.
+  const times = (grad: Tensor, dy: Tensor) => (dy.dataSync()[0] === 1 ? tf.clone(grad) : tf.mul(grad, dy));
   const scalar = (value: number) => tf.scalar(value) as Scalar;
   const gemm = (a: Tensor, b: Tensor, c: Tensor, m: number, n: number, depth: number, ta: number, tb: number) => {
     k.gemm!(at(a), at(b), at(c), 1, m, n, depth, 0, 0, 0, ta, tb, 0, scratch);
     return c;
+  };
+
+  // TensorFlow.js keeps each dy until the whole way back is done, though only the operation that made y reads it. Freed at
+  // once, the way back needs little memory of its own.
+  const custom = (forward: (...inputs: any[]) => { value: Tensor; gradFunc: (dy: Tensor, saved: Tensor[]) => any }) => {
+    return tf.customGrad((...inputs: any[]) => {
+      const { value, gradFunc } = forward(...inputs);
+      return {
+        value,
+        gradFunc(dy: Tensor, saved: Tensor[]) {
+          const gradients = gradFunc(dy, saved);
+          dy.dispose();
+          return gradients;
+        },
+      };
+    });
   };
 
   return {
@@ -59,7 +77,7 @@ function fusedOps(tf: Tf, backend: WasmBackend, { call: k }: Kernels, scratch: n
 
     embed(table, ids) {
       const [rows, width] = [ids.size, table.shape[1]];
-      return tf.customGrad((table: any) => {
+      return custom((table: any) => {
         const value = empty<Tensor2D>(rows, width);
         k.gather_rows!(at(table), at(ids), at(value), rows, width);
         const shape = table.shape;
@@ -75,7 +93,7 @@ function fusedOps(tf: Tf, backend: WasmBackend, { call: k }: Kernels, scratch: n
     linear(x, weight, bias) {
       const [rows, depth] = x.shape;
       const width = weight.shape[0];
-      const product = tf.customGrad((x: any, weight: any, save: any) => {
+      const product = custom((x: any, weight: any, save: any) => {
         const value = gemm(x, weight, empty(rows, width), rows, width, depth, 0, 1);
         save([x, weight]);
         const gradFunc = (dy: Tensor, saved: Tensor[]) => {
@@ -92,7 +110,7 @@ function fusedOps(tf: Tf, backend: WasmBackend, { call: k }: Kernels, scratch: n
 
     rmsNorm(x, gain, epsilon) {
       const [rows, width] = x.shape;
-      return tf.customGrad((x: any, gain: any, save: any) => {
+      return custom((x: any, gain: any, save: any) => {
         const value = like(x);
         const inverse = empty(rows);
         k.rms_norm!(at(x), at(gain), at(value), at(inverse), rows, width, epsilon);
@@ -114,7 +132,7 @@ function fusedOps(tf: Tf, backend: WasmBackend, { call: k }: Kernels, scratch: n
         k.rope!(at(from), at(cos), at(sin), at(positions), at(to), rows, heads, columns / heads / 2, direction);
         return to;
       };
-      return tf.customGrad((x: any) => ({ value: turn(x, 1), gradFunc: (dy: Tensor) => turn(dy, -1) }))(x) as Tensor2D;
+      return custom((x: any) => ({ value: turn(x, 1), gradFunc: (dy: Tensor) => turn(dy, -1) }))(x) as Tensor2D;
     },
 
     attention(q, k_, v, heads, kvHeads, { starts, longest, tensors }) {
@@ -122,7 +140,7 @@ function fusedOps(tf: Tf, backend: WasmBackend, { call: k }: Kernels, scratch: n
       const [examples, scale, first] = [starts.length - 1, 1 / Math.sqrt(width), at(tensors.starts!)];
       let cells = 0;
       for (let e = 0; e < examples; e++) cells += (starts[e + 1]! - starts[e]!) ** 2;
-      return tf.customGrad((q: any, key: any, v: any, save: any) => {
+      return custom((q: any, key: any, v: any, save: any) => {
         const [value, weights] = [like(q), empty(heads * cells)];
         k.attention!(
           at(q),
@@ -152,7 +170,7 @@ function fusedOps(tf: Tf, backend: WasmBackend, { call: k }: Kernels, scratch: n
     },
 
     swiglu(gate, up) {
-      return tf.customGrad((gate: any, up: any, save: any) => {
+      return custom((gate: any, up: any, save: any) => {
         const value = like(gate);
         k.swiglu!(at(gate), at(up), at(value), gate.size);
         save([gate, up]);
@@ -168,20 +186,20 @@ function fusedOps(tf: Tf, backend: WasmBackend, { call: k }: Kernels, scratch: n
 
     crossEntropy(logits, labels, scale) {
       const [rows, classes] = logits.shape;
-      return tf.customGrad((logits: any, save: any) => {
+      return custom((logits: any, save: any) => {
         const grad = like(logits);
         const loss = k.cross_entropy!(at(logits), at(labels), at(grad), rows, classes, scale);
         save([grad]);
-        return { value: scalar(loss), gradFunc: (dy: Tensor, saved: Tensor[]) => tf.mul(saved[0]!, dy) };
+        return { value: scalar(loss), gradFunc: (dy: Tensor, [grad]: Tensor[]) => times(grad!, dy) };
       })(logits) as Scalar;
     },
 
     squaredError(y, target, scale) {
-      return tf.customGrad((y: any, save: any) => {
+      return custom((y: any, save: any) => {
         const grad = like(y);
         const loss = k.squared_error!(at(y), at(target), at(grad), y.size, scale);
         save([grad]);
-        return { value: scalar(loss), gradFunc: (dy: Tensor, saved: Tensor[]) => tf.mul(saved[0]!, dy) };
+        return { value: scalar(loss), gradFunc: (dy: Tensor, [grad]: Tensor[]) => times(grad!, dy) };
       })(y) as Scalar;
     },
 

@@ -112,11 +112,12 @@ export const llama: Architecture<LlamaConfig> = {
 
   activations(c, { rows, outputs, squares, longest }) {
     const [q, kv] = [c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim];
-    // Forward, per row and layer: two norms with their roots, the residual twice, q and k before and after rotation, v, the
-    // mix, gate, up and their product; per example a [T, T] for each head.
+    // Per row and layer: two norms with their roots, two products and two sums for the residual, q and k before and after
+    // rotation, v, the mix, gate, up and their product; per example a [T, T] a head. On the way back TensorFlow.js keeps two
+    // sums' gradients, and the second and further parts of each gradient that it adds up: five.
     const layer =
-      rows * (6 * c.hidden_size + 2 + 3 * q + 3 * kv + 3 * c.intermediate_size) + squares * c.num_attention_heads;
-    // Backward holds at most the gradients of one half layer besides, and those of the output.
+      rows * (13 * c.hidden_size + 2 + 3 * q + 3 * kv + 3 * c.intermediate_size) + squares * c.num_attention_heads;
+    // The way back also holds the gradients of one half layer, and those of the output.
     const backward = rows * (4 * c.hidden_size + 3 * c.intermediate_size) + longest * longest;
     const head = outputs * (3 * c.vocab_size + 4 * c.hidden_size) + 2 * c.vocab_size * c.hidden_size;
     return c.num_hidden_layers * layer + backward + head + 2 * c.max_position_embeddings * c.head_dim;

@@ -15,7 +15,8 @@ import { disposeBatch, makeBatch } from "../../../../services/device/engine/batc
 import { tokenDataset } from "../../../../services/device/engine/dataset.ts";
 import { logits, type Weights } from "../../../../services/device/engine/logits.ts";
 import { Random } from "../../../../services/device/engine/random.ts";
-import { writeSafetensors } from "../../../../services/device/engine/safetensors.ts";
+import { readWeights } from "../../../../services/device/engine/safetensors.ts";
+import { Trainer } from "../../../../services/device/engine/trainer.ts";
 
 const wasm = await wasmBackend();
 await tf.setBackend("cpu");
@@ -187,21 +188,34 @@ with torch.no_grad():
     print(json.dumps(model(torch.tensor([json.loads(sys.argv[2])])).logits[0].flatten().tolist()))
 `;
 const pythons = [process.env.SOMA_PYTHON, "python3", "/usr/bin/python3"].filter((python) => python !== undefined);
-const python = pythons.find((one) => spawnSync(one, ["-c", "import torch, transformers, safetensors"]).status === 0);
+// mlp_bias came with 4.41.
+const needs = "import torch, safetensors, transformers; assert 'mlp_bias' in transformers.LlamaConfig().to_dict()";
+const python = pythons.find((one) => spawnSync(one, ["-c", needs]).status === 0);
+
+/** A model file after some steps large enough that gains and biases move. */
+function trainedWeights(config: object): Uint8Array {
+  tf.setBackend("wasm");
+  const trainer = new Trainer(wasm, { config, steps: 10, batch: 3, lr: 0.05, warmup: 0 }, dataset);
+  for (let step = 0; step < 10; step++) trainer.next();
+  const file = trainer.weights();
+  trainer.dispose();
+  return file;
+}
 
 if (!python) {
   console.log(
-    "SKIPPED comparing logits with transformers: no python3 imports torch, transformers and safetensors (SOMA_PYTHON names one)",
+    "SKIPPED comparing logits with transformers: no python3 imports it (4.41 or later) and torch; SOMA_PYTHON names one",
   );
 } else {
   for (const [what, config] of Object.entries(configs)) {
-    test(`transformers loads the files and computes the same logits (${what})`, () => {
+    test(`transformers loads a model trained here and computes the same logits (${what})`, () => {
       const folder = mkdtempSync(path.join(os.tmpdir(), "soma-hf-"));
       try {
-        const weights = randomWeights(config, 7);
+        const file = trainedWeights(config);
+        const weights = readWeights(file);
         const ids = [1, 5, 7, 22, 9, 0, 3];
         writeFileSync(path.join(folder, "config.json"), JSON.stringify(resolveArchitecture("llama", config).config));
-        writeFileSync(path.join(folder, "model.safetensors"), writeSafetensors(weights, { format: "pt" }));
+        writeFileSync(path.join(folder, "model.safetensors"), file);
         const { stdout, stderr } = spawnSync(python, ["-c", script, folder, JSON.stringify(ids)], { encoding: "utf8" });
         assert.ok(stdout.startsWith("["), stderr);
         const want = JSON.parse(stdout) as number[];
