@@ -49,6 +49,8 @@ export class System {
     });
     for (const output of [this.launcher.stdout!, this.launcher.stderr!])
       output.on("data", (chunk) => (this.text += chunk));
+    // A test that breaks off leaves nothing either: all die with their launcher.
+    process.once("exit", () => this.launcher.kill("SIGKILL"));
     this.ended = once(this.launcher, "exit") as Promise<[number | null, NodeJS.Signals | null]>;
   }
 

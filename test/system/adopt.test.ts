@@ -38,6 +38,7 @@ test("a kernel that is killed is replaced and adopts what runs: no double start,
   const load = (async () => {
     for (; going; calls++) await client.call("memory.get", { key: "x" }, { retry: false });
   })();
+  load.catch(() => {});
   process.kill(pid!, "SIGKILL");
   await successor(pid!);
   const lost = await attached.result.catch((error) => error);
