@@ -214,23 +214,6 @@ test("1000 steps keep no tensors and no memory", () => {
   trainer.dispose();
 });
 
-test("accumulating over parts of a batch gives the gradient of the whole", () => {
-  // A batch of everything, in whatever order, is the same batch.
-  const count = texts.splits.train.weights.length;
-  const [a, b] = [1, 2].map((seed) => {
-    const trainer = new Trainer(
-      backend,
-      { ...base, batch: count, optimizer: "sgd", schedule: "constant", seed: 1 },
-      texts,
-    );
-    if (seed === 2) (trainer as any).epochs.next(count);
-    const report = trainer.next();
-    trainer.dispose();
-    return report;
-  });
-  assert.ok(Math.abs(a!.loss - b!.loss) < 1e-5 && Math.abs(a!.gradNorm - b!.gradNorm) < 1e-4);
-});
-
 /** The most bytes that `work` had allocated in the tensor memory at once. tf.memory() counts clones, which share bytes, twice. */
 function peakOf(work: () => void): number {
   const { wasm } = tf.backend() as any;
