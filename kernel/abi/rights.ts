@@ -134,7 +134,8 @@ export const APP_ROLE = {
     },
     sub: {
       allow: ["_INBOX.{{name()}}.>", "evt.kernel.down.>"],
-      deny: ACTORS.map((name) => `${subjects.inbox(name)}.>`),
+      // The second form, too, since the broker takes what is denied out of a wider subscription only if it lies within it.
+      deny: ACTORS.flatMap((name) => [`${subjects.inbox(name)}.>`, `${subjects.inbox(name)}.*.*`]),
     },
   },
   subs: 64,
