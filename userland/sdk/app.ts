@@ -28,7 +28,8 @@ export { SomaError };
 
 /** Runs an app: as a child of the system under its own identity, or by hand under the person's. */
 export function defineApp(app: Manifest & { main: (context: AppContext) => Promise<void> }): void {
-  void run(app).then((code) => process.exit(code));
+  // A pipe takes what was printed in its own time: leaving before that would cut it off.
+  void run(app).then((code) => process.stdout.write("", () => process.exit(code)));
 }
 
 async function run(app: Manifest & { main: (context: AppContext) => Promise<void> }): Promise<number> {
