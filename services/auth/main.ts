@@ -44,7 +44,10 @@ await runService("auth", async ({ bus, client, server, log, recorder, identity, 
         reply: (_, answers) => {
           for (const { mid, output } of answers) server.reply(mid, output);
         },
-        warn: (_, { error }) => log.warn({ err: error }, "the broker keeps revoked keys for now: services refuse them"),
+        warn: (_, { error }) => {
+          if (!isSomaError(error)) crash(error);
+          log.warn({ err: error }, "the broker keeps revoked keys for now: services refuse them");
+        },
       },
     }),
     { id: "auth", inspect: recorder.inspect, input: { waiting: registrar.unfinished() } },

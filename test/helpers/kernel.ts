@@ -37,7 +37,7 @@ export async function startKernel(world: World, handlers: ServerOptions["handler
     sub: { allow: sub },
   });
 
-  const server = new Server(bus, {
+  const options: ServerOptions = {
     owner: "kernel",
     instance: "kernel",
     epoch: 1,
@@ -75,7 +75,8 @@ export async function startKernel(world: World, handlers: ServerOptions["handler
       },
       ...handlers,
     },
-  });
+  };
+  let server = new Server(bus, options);
   server.start();
   await bus.flush();
 
@@ -84,6 +85,13 @@ export async function startKernel(world: World, handlers: ServerOptions["handler
     bus,
     /** Keys that auth had revoked, in order. */
     revoked,
+    /** As if the kernel were dead. */
+    stopServing: () => server.drain(0),
+    async serveAgain(): Promise<void> {
+      server = new Server(bus, options);
+      server.start();
+      await bus.flush();
+    },
     /** Starts the program of a service; resolves when it is ready. */
     async start(service: Service): Promise<ChildProcess> {
       const key = createKey("user");
