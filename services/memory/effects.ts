@@ -51,7 +51,9 @@ export class Effects {
   async survey(): Promise<void> {
     try {
       const { processes } = await this.options.client.call("kernel.ps", {});
-      const devices = processes.map(({ id }) => id).filter((id) => serviceOf(id) === "device");
+      // One that starts or has ended holds nothing yet; it reports when it is ready.
+      const up = processes.filter(({ state }) => state === "ready" || state === "suspect");
+      const devices = up.map(({ id }) => id).filter((id) => serviceOf(id) === "device");
       this.options.send({ type: "running", devices });
       await Promise.all(devices.map((device) => this.ask(device)));
     } catch (error) {
@@ -68,7 +70,7 @@ export class Effects {
     if (this.asking.has(device) || serviceOf(device) !== "device") return;
     this.asking.add(device);
     try {
-      const report = await this.options.client.call("device.list", {}, { instance: device, ttl: ASK_MS });
+      const report = await this.options.client.call("device.list", {}, { instance: device, ttl: ASK_MS, retry: false });
       this.options.send({ type: "report", report });
     } catch (error) {
       if (!isSomaError(error)) throw error;

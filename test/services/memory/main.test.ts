@@ -10,7 +10,7 @@ import { startWorld } from "../../helpers/world.ts";
 
 test("reservations follow the devices through reports, kills of memory and ends of devices", async () => {
   const world = await startWorld({ stores: true });
-  const processes: { id: string }[] = [];
+  const processes: { id: string; state: string }[] = [];
   const kernel = await startKernel(world, { ps: () => ({ processes }) });
   try {
     let program = await kernel.start("memory");
@@ -34,7 +34,7 @@ test("reservations follow the devices through reports, kills of memory and ends 
     assert.is((short as SomaError).code, "EAGAIN");
 
     await kernel.kill("memory", program);
-    processes.push({ id: "device-1" });
+    processes.push({ id: "device-1", state: "ready" }, { id: "device-2", state: "starting" });
     program = await kernel.start("memory");
     assert.equal(await reserve("small/weights", 400), { freeBytes: 100 });
     assert.equal((await free())?.holders.map(({ holder }) => holder).sort(), [
