@@ -50,11 +50,18 @@ export async function startRunning() {
     kernel,
     client,
     programs: { memory, device, scheduler, model },
-    /** A text to its end, with its chunks. */
-    async generate(input: Input<"model.generate">, options: { signal?: AbortSignal; ttl?: number } = {}) {
+    /** A text to its end, with its chunks; `begun` is called once the first ids are here. */
+    async generate(
+      input: Input<"model.generate">,
+      options: { signal?: AbortSignal; ttl?: number } = {},
+      begun: () => void = () => {},
+    ) {
       const chunks: { pos: number; ids: number[]; text: string }[] = [];
       const stream = client.stream("model.generate", input, options);
-      for await (const chunk of stream) chunks.push(chunk);
+      for await (const chunk of stream) {
+        chunks.push(chunk);
+        if (chunk.ids.length > 0) begun();
+      }
       const end: Output<"model.generate"> = await stream.result;
       return { chunks, end, ids: chunks.flatMap(({ ids }) => ids), text: chunks.map(({ text }) => text).join("") };
     },
