@@ -21,8 +21,8 @@ interface Context extends RequestInput {
   error: unknown;
 }
 
-/** The scheduler or all devices may go down so often during one request. */
-const RESUMES = 3;
+/** So often a run is begun again; with the pauses between, whoever went down has some ten seconds to come back. */
+const RESUMES = 6;
 
 export const requestMachine = setup({
   types: {
@@ -44,6 +44,7 @@ export const requestMachine = setup({
     /** Forgets plan and answer, releases the model. */
     forget: (_, _params: { mid: string }) => {},
   },
+  delays: { pause: ({ context }) => 100 * 2 ** context.lost },
   guards: {
     /** The sequence is gone, not wrong: ids that came are kept, and it goes on from there. */
     lost: ({ context }, { error }: { error: unknown }) =>
@@ -89,8 +90,8 @@ export const requestMachine = setup({
         ],
       },
     },
-    // Whoever went down comes back in a fraction of a second; the model is then asked for again.
-    waiting: { after: { 200: "loading" } },
+    // Whoever went down mostly comes back in a fraction of a second; the model is then asked for again.
+    waiting: { after: { pause: "loading" } },
     answered: {
       type: "final",
       entry: [

@@ -10,7 +10,7 @@ const failed = (state: string, error: unknown) => ({ type: `xstate.error.actor.0
 const planned = done("planning", { id: "fox@1" });
 const loaded = done("loading", undefined);
 const down = failed("running", new SomaError("ESERVICEDOWN", "scheduler-1 went down"));
-const again = { type: "xstate.after.200.request.waiting" };
+const again = { type: "xstate.after.pause.request.waiting" };
 
 /** State and actions, by name and params, after the events. */
 function play(...events: unknown[]) {
@@ -45,14 +45,15 @@ test("a failure of any step is its one answer", () => {
   }
 });
 
-test("a run that was lost asks for its model again and goes on, three times at most", () => {
+test("a run that was lost asks for its model again and goes on, six times at most", () => {
   const { state, actions } = play(planned, loaded, down);
   assert.is(state, "waiting");
   assert.equal(actions, []);
   assert.is(play(planned, loaded, down, again).state, "loading");
   const lost = [down, again, loaded];
-  assert.is(play(planned, loaded, ...lost, ...lost, ...lost).state, "running");
-  assert.is(play(planned, loaded, ...lost, ...lost, ...lost, down).state, "refused");
+  const six = Array.from({ length: 6 }, () => lost).flat();
+  assert.is(play(planned, loaded, ...six).state, "running");
+  assert.is(play(planned, loaded, ...six, down).state, "refused");
 });
 
 test("what cannot be gone on with exactly is not tried again", () => {
