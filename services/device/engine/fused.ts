@@ -30,6 +30,8 @@ function allocate(backend: WasmBackend, bytes: number): number {
 function fusedOps(tf: Tf, backend: WasmBackend, { call: k }: Kernels, scratch: number): Ops {
   const at = (tensor: Tensor) => backend.dataIdMap.get(tensor.dataId).memoryOffset;
 
+  const view = (tensor: Tensor) => new Float32Array(backend.wasm.asm.memory.buffer, at(tensor), tensor.size);
+
   // A tensor with whatever was in its memory. A full heap gives address 0 without any error, and writing there corrupts
   // everything: this check is what stands between.
   function empty<T extends Tensor>(...shape: number[]): T {
@@ -204,6 +206,13 @@ function fusedOps(tf: Tf, backend: WasmBackend, { call: k }: Kernels, scratch: n
     },
 
     sumOfSquares: (x) => k.sum_of_squares!(at(x), x.size),
+
+    read: view,
+
+    replace(x, values) {
+      view(x).set(values);
+      return x;
+    },
 
     // In place: safe because none of the fused operations lets XNNPACK cache a packed copy of a weight.
     adam(weight, gradient, m, v, { lr, beta1, beta2, epsilon, step, decay, l2, clip }) {

@@ -27,8 +27,8 @@ export function estimateMemory(spec: TrainSpec, dataset: Dataset, workers: numbe
   const activations = splits.map((split) => {
     return architecture.activations(config, measure(dataset, split, longest(dataset, split, share)));
   });
-  // Weights, gradients and moments; with several workers the summed gradients arrive beside the own ones.
-  const copies = 2 + optimizers[spec.optimizer].moments.length + (workers > 1 ? 1 : 0);
+  // Weights, gradients and moments.
+  const copies = 2 + optimizers[spec.optimizer].moments.length;
   const perWorker = fixed + 4 * (copies * values + Math.max(...activations));
   return { perWorker, total: workers * perWorker + sharedBytes(workers, values) };
 }

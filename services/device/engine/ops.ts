@@ -63,6 +63,10 @@ export interface Ops {
   /** scale * sum of (y - target)^2 */
   squaredError(y: Tensor2D, target: Tensor2D, scale: number): Scalar;
   sumOfSquares(x: Tensor): number;
+  /** The values; perhaps a view of the tensor's memory, which the next operation may move. */
+  read(x: Tensor): Float32Array;
+  /** The tensor with other values: perhaps `x` itself, else `x` is disposed. */
+  replace(x: Tensor, values: Float32Array): Tensor;
   /** Updates weight and both moments in place. */
   adam(weight: Variable, gradient: Tensor, m: Variable, v: Variable, step: AdamStep): void;
   /** m = momentum * m + g; weight -= lr * m */

@@ -88,6 +88,13 @@ export function plainOps(tf: Tf): Ops {
 
     sumOfSquares: (x) => tf.tidy(() => tf.sum(tf.square(x)).dataSync()[0]!),
 
+    read: (x) => x.dataSync() as Float32Array,
+
+    replace(x, values) {
+      x.dispose();
+      return tf.tensor(values, x.shape, "float32");
+    },
+
     adam(weight, gradient, m, v, { lr, beta1, beta2, epsilon, step, decay, l2, clip }) {
       tf.tidy(() => {
         const g = tf.add(tf.mul(gradient, clip), tf.mul(weight, l2));

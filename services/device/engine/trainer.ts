@@ -198,14 +198,10 @@ export class Trainer {
 
   private sum(gradients: Tensor[], numbers: number[]): { gradients: Tensor[]; numbers: number[] } {
     if (this.exchange.world === 1) return { gradients, numbers };
-    const { tf } = this.backend;
-    const summed = this.exchange.sum(
-      gradients.map((gradient) => gradient.dataSync() as Float32Array),
-      numbers,
-    );
-    tf.dispose(gradients);
+    const { ops } = this.backend;
+    const summed = this.exchange.sum(gradients.map(ops.read), numbers);
     return {
-      gradients: summed.parts.map((part, i) => tf.tensor(part, this.parameters[i]!.shape, "float32")),
+      gradients: gradients.map((gradient, i) => ops.replace(gradient, summed.parts[i]!)),
       numbers: summed.numbers,
     };
   }
