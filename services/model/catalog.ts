@@ -35,7 +35,7 @@ export class Catalog {
   }
 
   row(record: ModelRecord): Row {
-    const { registry, residents } = this.options;
+    const { registry } = this.options;
     const { name, version, architecture, parameters, bytes, createdAt } = record;
     const loss = record.eval.test?.loss ?? record.curve.at(-1)?.validationLoss ?? record.curve.at(-1)?.loss;
     return {
@@ -45,11 +45,16 @@ export class Catalog {
       architecture,
       parameters,
       bytes,
-      state: this.missing(record) ? "missing" : (residents.state(residentId(record, "f32")) ?? "stored"),
+      state: this.missing(record) ? "missing" : this.state(record),
       createdAt,
       ...(loss === undefined ? {} : { loss }),
       record: { ...record },
     };
+  }
+
+  private state(record: ModelRecord): string {
+    const states = (["f32", "int8"] as const).map((dtype) => this.options.residents.state(residentId(record, dtype)));
+    return states.find((state) => state !== undefined && state !== "absent") ?? "stored";
   }
 
   /** Whether the weights file is not what it was at registration: gone, or cut short. */
@@ -117,8 +122,7 @@ export class Catalog {
       const tensors = readHeader(join(staged, WEIGHTS));
       const text = config.model_type !== "mlp";
       if (text) checkEmbedding(config, tensors);
-      const spoken = text ? readTemplates(staged) : {};
-      if (text) loadTokenizer(readJson(staged, "tokenizer.json"));
+      const spoken = text ? readTemplates(staged, loadTokenizer(readJson(staged, "tokenizer.json"))) : {};
       return await this.register(staged, {
         name,
         architecture: String(config.model_type ?? "llama"),

@@ -45,8 +45,14 @@ async function load({ client }: Pick<Context, "client">, residents: Residents, i
   try {
     return await client.call("device.load", input());
   } catch (error) {
-    if (!isSomaError(error, "ENOENT") || !existsSync(path)) throw error;
-    return await client.call("device.load", input(await storeBlob(client, createReadStream(path), bytes)));
+    const elsewhere = isSomaError(error, "ENOENT") && existsSync(path);
+    const full = isSomaError(error, "ENOMEM") || isSomaError(error, "EAGAIN");
+    // What nobody uses and no alias names makes room.
+    if (!elsewhere && !(full && (await residents.makeRoom()))) throw error;
+    return await client.call(
+      "device.load",
+      input(elsewhere ? await storeBlob(client, createReadStream(path), bytes) : undefined),
+    );
   }
 }
 
@@ -115,6 +121,12 @@ export function modelLogic({ ctx, requests, jobs, training }: Parts) {
       save: ({ context }, { state }) => jobs.save(context, state),
       note: ({ context }, { state }) => jobs.note(context, state),
       crash: (_, { error }) => ctx.crash(error),
+      // Only once the row that names the newer one is stored: a crash before must still find the older.
+      drop: ({ context: { id, owner } }, { blob }) =>
+        void Promise.resolve()
+          .then(() => jobs.stored(id))
+          .then(() => training.drop([blob], owner))
+          .catch(ctx.crash),
       clean: ({ context }) => void training.clean(context).catch(ctx.crash),
     },
   });

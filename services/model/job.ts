@@ -85,6 +85,8 @@ const machine = setup({
     crash: (_, _params: Failure) => {},
     /** Gives back what only an unfinished job needs. */
     clean: () => {},
+    /** Gives a blob back that a newer one replaces. */
+    drop: (_, _params: { blob: string | undefined }) => {},
     setError: assign((_, { error }: Failure) => ({ error: message(error) })),
     countAttempt: assign(({ context }) => ({ attempts: context.attempts + 1 })),
     countCrash: assign(({ context }) => ({ crashes: context.crashes + 1 })),
@@ -154,6 +156,12 @@ export const jobMachine = machine.createMachine({
               {
                 guard: ({ event }) => event.progress.checkpoint !== undefined,
                 actions: [
+                  {
+                    type: "drop",
+                    params: ({ context: { checkpoint }, event }) => ({
+                      blob: checkpoint === event.progress.checkpoint ? undefined : checkpoint,
+                    }),
+                  },
                   assign(({ context, event: { progress } }) => ({
                     ...learned(context, progress),
                     checkpoint: progress.checkpoint,

@@ -98,6 +98,11 @@ export class Jobs {
     if (this.options.now() - (this.storedAt.get(job.id) ?? 0) >= STORE_MS) this.store(job.id);
   }
 
+  /** Resolves when the row as it is now is stored. */
+  async stored(id: string): Promise<void> {
+    await this.writes.get(id);
+  }
+
   /** Marks what works now as interrupted in good order, so that it does not count as a crash. */
   async suspend(): Promise<void> {
     for (const { job, state } of [...this.rows.values()])
@@ -192,11 +197,6 @@ export class Jobs {
   private store(id: string): void {
     this.dirty.add(id);
     if (!this.writes.has(id)) this.writes.set(id, this.write(id).catch(this.options.crash));
-  }
-
-  /** Resolves when the row as it is now is stored. */
-  private async stored(id: string): Promise<void> {
-    await this.writes.get(id);
   }
 
   /** One write at a time for each row, always of its newest form. */

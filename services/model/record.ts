@@ -25,8 +25,6 @@ export interface ModelRecord {
   /** Size and SHA-256 of model.safetensors. */
   bytes: number;
   sha256: string;
-  /** Blob of the weights, for devices on other hosts. */
-  blob?: string;
   config: Record<string, unknown>;
   /** How requests become ids; absent for architectures without text. */
   templates?: Templates;

@@ -23,8 +23,11 @@ export class Residents {
   private readonly actors = new Map<string, Resident>();
   private readonly files = new Map<string, Wanted>();
 
-  /** `start` makes the actor of an id. */
-  constructor(private readonly start: (id: string) => Resident) {}
+  /** `start` makes the actor of an id; `keep` says whether it is to stay though nobody uses it now. */
+  constructor(
+    private readonly start: (id: string) => Resident,
+    private readonly keep: (id: string) => boolean,
+  ) {}
 
   /** What `load` needs to know of an id. */
   wanted(id: string): Wanted {
@@ -73,6 +76,16 @@ export class Residents {
   /** To be unloaded when its last user is gone. */
   retire(id: string): void {
     this.actors.get(id)?.send({ type: "retire" });
+  }
+
+  /** Unloads what is idle and wanted by nobody; resolves, when it is gone, to whether there was any. */
+  async makeRoom(): Promise<boolean> {
+    const spare = [...this.actors].filter(
+      ([id, actor]) => actor.getSnapshot().matches({ resident: "idle" }) && !this.keep(id),
+    );
+    for (const [, actor] of spare) actor.send({ type: "retire" });
+    await Promise.all(spare.map(([, actor]) => waitFor(actor, (state) => !state.matches("unloading"))));
+    return spare.length > 0;
   }
 
   states(): Record<string, string> {

@@ -33,16 +33,13 @@ export async function startModel(ctx: Needs, { home, code }: ModelOptions): Prom
   const folders = new Folders(home);
   const registry = await Registry.open(await Kv.open(bus, "models"));
   const texts = new TextModels((record) => folders.of(record));
-  const resident = residentLogic(
-    ctx,
-    () => residents,
-    (id) => catalog.aliased(id),
-  );
+  const aliased = (id: string) => catalog.aliased(id);
+  const resident = residentLogic(ctx, () => residents, aliased);
   const residents = new Residents((id) => {
     const actor = createActor(resident, { id: `resident.${id}`, input: { id }, inspect: recorder.inspect });
     actor.subscribe({ error: crash });
     return actor.start();
-  });
+  }, aliased);
   const catalog: Catalog = new Catalog({ registry, folders, texts, residents, code, now: Date.now });
   for (const record of registry.all()) {
     if (catalog.missing(record)) log.warn({ model: versionText(record) }, "its files are missing");

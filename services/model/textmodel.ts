@@ -49,7 +49,7 @@ export function readTextModel(dir: string, templates: Templates, stopIds: readon
 }
 
 /** What a folder in Hugging Face's form says of templates and ends of answers. */
-export function readTemplates(dir: string): { templates: Templates; stopIds: number[] } {
+export function readTemplates(dir: string, tokenizer: Tokenizer): { templates: Templates; stopIds: number[] } {
   const settings = readOptional(dir, "tokenizer_config.json") ?? {};
   const jinja = join(dir, "chat_template.jinja");
   const chat = existsSync(jinja) ? readFileSync(jinja, "utf8") : chatOf(settings.chat_template);
@@ -65,7 +65,7 @@ export function readTemplates(dir: string): { templates: Templates; stopIds: num
   const stated = readOptional(dir, "generation_config.json")?.eos_token_id ?? readJson(dir, "config.json").eos_token_id;
   const ids = [stated].flat().filter((id): id is number => typeof id === "number");
   // Instruct models end a turn with the tokenizer's eos, which config.json often does not name.
-  const turn = eos === undefined ? [] : [loadTokenizer(readJson(dir, "tokenizer.json")).idOf(eos)];
+  const turn = eos === undefined ? [] : [tokenizer.idOf(eos)];
   return { templates, stopIds: [...new Set([...ids, ...turn])] };
 }
 

@@ -2,6 +2,7 @@
 import { existsSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { SomaError } from "../../kernel/abi/errors.ts";
+import type { Principal } from "../../kernel/abi/headers.ts";
 import { ALL } from "../../kernel/abi/subjects.ts";
 import type { Client } from "../../kernel/ipc/client.ts";
 import { loadBlob, readBlob, storeBlob } from "./blobs.ts";
@@ -68,7 +69,7 @@ export class Training {
     if (prepared === undefined) throw new Error(`job ${job.id} trains before it is prepared`);
     // A run that this service lost when it went down itself may be going on for nobody.
     if (request !== undefined) await this.cancelRun(request);
-    const { cores } = await client.call("device.list", {}, { signal });
+    const { cores } = await client.call("device.list", {}, { signal, ttl: 30_000 });
     const batch = Number(prepared.spec.batch);
     const workers = input.architecture === "mlp" ? 1 : Math.max(1, Math.min(cores, WORKERS, batch));
     const stream = client.stream(
@@ -156,13 +157,17 @@ export class Training {
     const { folders } = this.catalog.options;
     await folders.remove(folders.staging(job.id));
     const done = job.version !== undefined;
-    const blobs = [job.prepared?.data, ...(done ? [job.checkpoint, job.trained?.weights] : [])];
+    await this.drop([job.prepared?.data, ...(done ? [job.checkpoint, job.trained?.weights] : [])], job.owner);
+  }
+
+  /** Gives blobs back. */
+  async drop(blobs: readonly (string | undefined)[], owner: Principal): Promise<void> {
     for (const blob of new Set(blobs)) {
       if (blob === undefined) continue;
       try {
-        await this.client.call("memory.drop", { blob }, { for: job.owner });
+        await this.client.call("memory.drop", { blob }, { for: owner });
       } catch (error) {
-        // Memory is away, or somebody dropped it already: the space is all that is lost.
+        // Memory is away: the space is all that is lost.
         if (!(error instanceof SomaError)) throw error;
       }
     }

@@ -97,9 +97,14 @@ test("progress is told, a checkpoint is stored and clears the crashes", () => {
   assert.equal(told.actions, [["note", { state: "training" }]]);
   assert.equal(told.context.curve, [{ step: 3, loss: 1 / 3 }]);
   const kept = play([...STEPS.training, progress(5, "blob:c")], { crashes: 2 });
-  assert.equal(kept.actions, [saved("training")]);
+  assert.equal(kept.actions, [["drop", { blob: undefined }], saved("training")]);
   assert.is(kept.context.checkpoint, "blob:c");
   assert.is(kept.context.crashes, 0);
+});
+
+test("an older checkpoint is given back when a newer one is there", () => {
+  const { actions } = play([...STEPS.training, progress(5, "blob:c"), progress(7, "blob:e")]);
+  assert.equal(actions, [["drop", { blob: "blob:c" }], saved("training")]);
 });
 
 test("a run that is resumed writes the curve anew from its checkpoint on", () => {
