@@ -46,6 +46,19 @@ test("an example is drawn in proportion to its weight, within one draw an epoch"
   );
 });
 
+test("a rare example comes at last, though not in each epoch", () => {
+  const weights = Float32Array.from({ length: 40 }, (_, i) => (i < 20 ? 10 : 1));
+  const epochs = new Epochs(weights, 2);
+  const drawn = new Array<number>(40).fill(0);
+  for (const e of epochs.next(40 * 100)) drawn[e]!++;
+  const each = drawn.slice(20);
+  // 100 epochs of 40 draws, one in eleven of them for the twenty rare ones.
+  assert.ok(
+    each.every((count) => count > 2 && count < 45),
+    each.join(),
+  );
+});
+
 test("a saved place goes on with the same examples", () => {
   const weights = Float32Array.from({ length: 37 }, (_, i) => 1 + (i % 5));
   fc.assert(

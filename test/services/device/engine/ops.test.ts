@@ -155,6 +155,30 @@ for (const [name, one] of Object.entries(cases)) {
   });
 }
 
+test("rope turns pair i of a head by position * theta^(-2i / width), in halves as Hugging Face does", () => {
+  const [positions, theta] = [8, 100];
+  const x = randomValues([[positions, 2 * width]], 6)[0]!;
+  const want = x.map((value, at) => {
+    const [position, i] = [Math.floor(at / (2 * width)), at % width];
+    const half = width / 2;
+    const angle = position * theta ** ((-2 * (i % half)) / width);
+    const other = i < half ? -x[at + half]! : x[at - half]!;
+    return value * Math.cos(angle) + other * Math.sin(angle);
+  });
+  for (const [backend, ops] of [
+    ["wasm", fused],
+    ["cpu", plain],
+  ] as const) {
+    tf.setBackend(backend);
+    const got = tf.tidy(() => {
+      const layout = ops.layout(Int32Array.of(0, positions));
+      const rotation = rotationTables(tf, positions, width, theta);
+      return ops.rope(tf.tensor2d(x, [positions, 2 * width]), 2, rotation, layout).dataSync() as Float32Array;
+    });
+    close(got, want, 1e-6, backend);
+  }
+});
+
 test("the gradient of cross-entropy through softmax is y' - y", () => {
   const logits = Float32Array.of(1, 2, 0.5, -1);
   const exps = logits.map(Math.exp);

@@ -1,9 +1,10 @@
 // A training run in one thread: it learns, resumes bit for bit, keeps no tensors, stops when it must.
 import * as tf from "@tensorflow/tfjs-core";
+import "@tensorflow/tfjs-backend-cpu";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { isSomaError } from "../../../../kernel/abi/errors.ts";
-import { wasmBackend } from "../../../../services/device/engine/backend.ts";
+import { type Backend, plainBackend, wasmBackend } from "../../../../services/device/engine/backend.ts";
 import { type Dataset, tokenDataset } from "../../../../services/device/engine/dataset.ts";
 import { predict } from "../../../../services/device/engine/logits.ts";
 import { checkMemory, estimateMemory } from "../../../../services/device/engine/memory.ts";
@@ -149,6 +150,24 @@ for (const [name, spec, data] of [
     }
   });
 }
+
+test("the reference operations on another backend give the same run", async () => {
+  const losses = ({ tf, ops, name, numerics }: Backend) => {
+    tf.setBackend(name);
+    const trainer = new Trainer({ tf, ops, name, numerics }, { ...base, weightDecay: 0.1 }, texts);
+    const reports = [1, 2, 3, 4, 5, 6].map(() => trainer.next());
+    const { loss } = trainer.evaluate("validation");
+    trainer.dispose();
+    return [...reports.map((report) => report.loss), loss];
+  };
+  const got = losses(backend);
+  await tf.setBackend("cpu");
+  const want = losses(plainBackend(tf));
+  await tf.setBackend("wasm");
+  got.forEach((loss, i) => {
+    assert.ok(Math.abs(loss - want[i]!) < 1e-4, `step ${i}: ${loss}, want ${want[i]}`);
+  });
+});
 
 test("early stopping ends the run and returns the best weights", () => {
   // Random labels cannot be learnt, so the validation loss soon rises.
