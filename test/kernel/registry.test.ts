@@ -16,6 +16,7 @@ import { startWorld, type World } from "../helpers/world.ts";
 let world: World;
 let kernel: NatsBus;
 let registry: Registry;
+const endings: (() => Promise<void>)[] = [];
 const refused = async (promise: Promise<unknown>) => {
   const error = await promise.then(
     () => undefined,
@@ -56,10 +57,14 @@ test.before(async () => {
   const options = { owner: "kernel", instance: "kernel", epoch: 1, handlers: handlers as never, crash } as const;
   new Server(kernel, options).start();
   await kernel.flush();
-  test.after(async () => {
-    await sys.close();
-    await world.stop();
-  });
+  endings.push(
+    () => sys.close(),
+    () => world.stop(),
+  );
+});
+// uvu takes its hooks when run() is called: what is registered later would never run.
+test.after(async () => {
+  for (const end of endings) await end();
 });
 
 test("a bootstrap becomes an identity once, with the next epoch; secrets go to their service alone", async () => {
@@ -109,7 +114,7 @@ function service(boot: Bootstrap): ChildProcess {
     env: { ...process.env, SOMA_BOOTSTRAP: JSON.stringify(boot) },
     stdio: "ignore",
   });
-  test.after(() => void child.kill("SIGKILL"));
+  endings.unshift(async () => void child.kill("SIGKILL"));
   return child;
 }
 
