@@ -1,5 +1,5 @@
 // Owns a small real system for tests of the model service: memory, device, scheduler and model as processes, and a person.
-import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { personPermissions } from "../../../kernel/abi/rights.ts";
@@ -19,7 +19,7 @@ export function modelFolder({ seed = 1, context = 256 } = {}): string {
   const vocab = Object.keys(tokenizer.model.vocab).length;
   const config = llama({ vocab_size: vocab, max_position_embeddings: context });
   const weights = randomWeights(config, seed);
-  mkdirSync(dir, { recursive: true });
+  process.on("exit", () => rmSync(dir, { recursive: true, force: true }));
   const files = {
     "config.json": { ...config, eos_token_id: 1 },
     "tokenizer.json": tokenizer,
