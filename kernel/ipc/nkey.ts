@@ -1,5 +1,5 @@
 // Owns nkeys: Ed25519 keys in the broker's text form (base32 of prefix, 32 bytes, CRC-16), on node:crypto.
-import { createPrivateKey, createPublicKey, generateKeyPairSync, type KeyObject, sign, verify } from "node:crypto";
+import { createPrivateKey, createPublicKey, randomBytes, sign, verify } from "node:crypto";
 
 /** Kind -> the five-bit letter that a public key of this kind starts with. */
 const KINDS = { operator: 14, account: 0, user: 20 } as const;
@@ -79,20 +79,25 @@ export interface KeyPair {
   sign(bytes: Uint8Array): Buffer;
 }
 
-function pair(kind: KeyKind, key: KeyObject): KeyPair {
-  const jwk = key.export({ format: "jwk" });
+/** `secret`: the 32 bytes that an Ed25519 key is made from (RFC 8032, section 5.1.5). */
+function pair(kind: KeyKind, secret: Uint8Array): KeyPair {
+  const key = createPrivateKey({ key: Buffer.concat([PRIVATE_DER, secret]), format: "der", type: "pkcs8" });
+  const spki = createPublicKey(key).export({ format: "der", type: "spki" });
   const code = KINDS[kind] << 3;
   return {
     kind,
-    publicKey: toText([code], Buffer.from(jwk.x!, "base64url")),
-    seed: toText([(SEED << 3) | (code >> 5), (code & 31) << 3], Buffer.from(jwk.d!, "base64url")),
+    publicKey: toText([code], spki.subarray(PUBLIC_DER.length)),
+    seed: toText([(SEED << 3) | (code >> 5), (code & 31) << 3], secret),
     sign: (bytes) => sign(null, bytes, key),
   };
 }
 
-/** A fresh key from the system's random source. */
+/**
+ * A fresh key from the system's random source. Not by generateKeyPairSync: in Node 20 a collection during the export of
+ * such a key frees its generator, which waits for the lock that the export holds, for ever.
+ */
 export function createKey(kind: KeyKind): KeyPair {
-  return pair(kind, generateKeyPairSync("ed25519").privateKey);
+  return pair(kind, randomBytes(32));
 }
 
 /** The key of a seed; throws when `seed` is none. */
@@ -100,8 +105,7 @@ export function keyFromSeed(seed: string): KeyPair {
   const { prefix, raw } = fromText(seed.trim(), 2);
   const [first, second] = [prefix[0]!, prefix[1]!];
   if (first >> 3 !== SEED) throw new Error("not a seed: seeds start with S");
-  const kind = kindOf((((first & 7) << 5) | (second >> 3)) >> 3);
-  return pair(kind, createPrivateKey({ key: Buffer.concat([PRIVATE_DER, raw]), format: "der", type: "pkcs8" }));
+  return pair(kindOf((((first & 7) << 5) | (second >> 3)) >> 3), raw);
 }
 
 /** The kind of a public key; throws when `publicKey` is none. */
