@@ -286,7 +286,7 @@ test("whatever is done and whenever it crashes: children within parents, revoked
     }),
     { numRuns: 200 },
   );
-  for (const [what, count] of Object.entries(seen)) assert.ok(count > 100, `${what} only ${count} times`);
+  for (const [what, count] of Object.entries(seen)) assert.ok(count > 30, `${what} only ${count} times`);
 });
 
 test.run();
