@@ -8,6 +8,9 @@ export interface Shown {
   text: string;
 }
 
+/** As commander parses them. */
+export type Options = Record<string, string | boolean | string[] | undefined>;
+
 export interface Env {
   /** Connects on first use. */
   soma(): Promise<Soma>;
@@ -27,11 +30,7 @@ export interface Command {
   options?: readonly (readonly [flags: string, what: string, value?: string])[];
   /** Words after the first argument belong to an app. */
   passThrough?: boolean;
-  run(
-    env: Env,
-    args: string[],
-    options: Record<string, string | boolean | undefined>,
-  ): Promise<Shown | number | undefined>;
+  run(env: Env, args: string[], options: Options): Promise<Shown | number | undefined>;
 }
 
 /** One line, and the process exit code of its kind. Our own bugs keep their trace. */

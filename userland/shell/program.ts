@@ -3,13 +3,20 @@ import { Command as Commander, CommanderError } from "commander";
 import { SomaError } from "../../kernel/abi/errors.ts";
 import { credentials } from "../sdk/context.ts";
 import { connectSoma, type Soma } from "../sdk/soma.ts";
-import { type Command, type Env, explain, type Shown } from "./command.ts";
+import { type Command, type Env, explain, type Options, type Shown } from "./command.ts";
 import { appCommands } from "./commands/app.ts";
+import { grantCommands } from "./commands/grant.ts";
 import { keepCommands } from "./commands/keep.ts";
 import { modelCommands } from "./commands/model.ts";
 import { systemCommands } from "./commands/system.ts";
 
-export const COMMANDS: readonly Command[] = [...systemCommands, ...modelCommands, ...appCommands, ...keepCommands];
+export const COMMANDS: readonly Command[] = [
+  ...systemCommands,
+  ...modelCommands,
+  ...appCommands,
+  ...grantCommands,
+  ...keepCommands,
+];
 
 /** Connections outlive a command in the REPL. */
 export class Session {
@@ -89,19 +96,14 @@ function build(commands: readonly Command[], line: Line, done: (code: number) =>
         .slice(0, -2)
         .flat()
         .filter((arg) => arg !== undefined) as string[];
-      const options = all.at(-2) as Record<string, string | boolean | undefined>;
+      const options = all.at(-2) as Options;
       done(await act(command, args, options, line));
     });
   }
   return program;
 }
 
-async function act(
-  command: Command,
-  args: string[],
-  options: Record<string, string | boolean | undefined>,
-  line: Line,
-): Promise<number> {
+async function act(command: Command, args: string[], options: Options, line: Line): Promise<number> {
   const json = options.json === true;
   const env: Env = {
     soma: () => line.session.soma(),

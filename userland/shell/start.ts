@@ -13,6 +13,7 @@ import { runApp } from "./commands/app.ts";
 import { alive } from "./commands/keep.ts";
 import { followJob } from "./commands/model.ts";
 import { Session } from "./program.ts";
+import { table } from "./render/table.ts";
 import { duration } from "./render/units.ts";
 import { startRepl } from "./repl.ts";
 
@@ -138,12 +139,29 @@ async function firstTraining(env: Env, soma: Soma, say: (text: string) => void):
   const { job } = await soma.model.train({ name: "tiny", data: "builtin", deploy: "default" }, { key: "builtin" });
   const { text } = await followJob({ ...env, soma: async () => soma }, job);
   say(`${pc.green("✓")} ${text}`);
+  const { record } = await soma.model.show({ model: "default" });
+  if (record.note) say(pc.dim(`\n${String(record.note)}`));
+  const figures = Object.entries((record.eval ?? {}) as Record<string, Figures>);
+  const percent = (share: number) => `${(100 * share).toFixed(1)}%`;
+  const rows = figures.map(([split, f]) => [
+    SPLITS[split] ?? split,
+    f.cases,
+    percent(f.exactMatch),
+    f.chrf.toFixed(1),
+    f.loss.toFixed(3),
+  ]);
+  say(`\n${table(["MEASURED ON", ">CASES", ">EXACT", ">CHRF", ">LOSS"], rows)}`);
 }
+
+type Figures = { cases: number; exactMatch: number; chrf: number; loss: number };
+const SPLITS: Record<string, string> = {
+  test: "test: never trained on",
+  handwritten: "hand-written: meant to be memorised",
+};
 
 /** Runs both cases as apps; false if one answer is not what the model was to learn. */
 async function cases(env: Env, soma: Soma, say: (text: string) => void): Promise<boolean> {
-  const { record, name, version, loss } = await soma.model.show({ model: "default" });
-  if (record.note) say(pc.dim(`\n${String(record.note)}`));
+  const { name, version, loss } = await soma.model.show({ model: "default" });
   let right = true;
   for (const { app, text, expected } of CASES) {
     let answer = "";

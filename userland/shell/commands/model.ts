@@ -246,7 +246,10 @@ export async function followJob(env: Pick<Env, "soma" | "signal" | "json">, job:
   bar.stop();
   const end = await stream.result;
   if (end.state !== "done")
-    throw new SomaError("ECANCELED", `${end.model}: ${end.state}${end.error ? `, ${end.error}` : ""}`);
+    throw new SomaError(
+      end.state === "canceled" ? "ECANCELED" : "EINVAL",
+      `${end.model}: ${end.state}${end.error ? `, ${end.error}` : ""}`,
+    );
   return { json: end, text: `${end.model}: ${outcome(end)}` };
 }
 

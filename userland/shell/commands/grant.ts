@@ -1,0 +1,113 @@
+// Owns the commands about rights: give them, allow what an app asks for, take them back.
+import { SomaError } from "../../../kernel/abi/errors.ts";
+import { syscall } from "../../../kernel/abi/syscalls.ts";
+import { grantCreds, type Wish } from "../../sdk/grants.ts";
+import type { Command, Options } from "../command.ts";
+
+const MS: Record<string, number> = {
+  s: 1_000,
+  m: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  day: 86_400_000,
+  hour: 3_600_000,
+  minute: 60_000,
+};
+
+export const grantCommands: Command[] = [
+  {
+    name: "app grant",
+    args: "<holder>",
+    what: "give rights, as a NATS creds file on stdout",
+    example: "soma app grant bob --call model.generate --model tiny --tokens 100k/day --expires 1h > bob.creds",
+    options: [
+      ["--call <call...>", "calls that it may make, such as model.generate"],
+      ["--model <name...>", "models that it may use; default: all"],
+      ["--max-tokens <count>", "new tokens of one call"],
+      ["--concurrency <count>", "requests at a time"],
+      ["--tokens <budget>", "tokens in a window, such as 100k/day"],
+      ["--expires <time>", "ends after, such as 1h"],
+    ],
+    async run(env, [holder = ""], options) {
+      const { creds, grant } = await grantCreds(await env.soma(), wish(holder, options));
+      return { json: { creds, grant }, text: creds.trimEnd() };
+    },
+  },
+  {
+    name: "app approve",
+    args: "<app>",
+    what: "allow what an installed app asks for",
+    example: "soma app approve hello",
+    async run(env, [app = ""]) {
+      const soma = await env.soma();
+      const { calls } = await soma.auth.approve({ app });
+      return { json: { app, calls }, text: `${app} may now:\n${plain(calls)}` };
+    },
+  },
+  {
+    name: "app revoke",
+    args: "<holder>",
+    what: "take back a holder's grant and all that came from it",
+    example: "soma app revoke bob",
+    async run(env, [holder = ""]) {
+      const { revoked } = await (await env.soma()).auth.revoke({ holder });
+      if (revoked.length === 0) throw new SomaError("ENOENT", `"${holder}" has no grant: see "soma app ls"`);
+      return { json: { revoked }, text: `${revoked.length} ended: ${revoked.join(", ")}` };
+    },
+  },
+  {
+    name: "app forget",
+    args: "<app>",
+    what: "remove an app with its grants and its data",
+    example: "soma app forget hello",
+    async run(env, [app = ""]) {
+      const { revoked, deleted } = await (await env.soma()).auth.forget({ app });
+      return { json: { revoked, deleted }, text: `${app} is forgotten: ${revoked.length} grants, ${deleted} values` };
+    },
+  },
+];
+
+/** Rights in plain words, a line each. */
+export function plain(calls: readonly string[]): string {
+  return calls
+    .map((call) => `  ${call.padEnd(18)} ${syscall(...(call.split(".") as [string, string]))?.what ?? ""}`)
+    .join("\n");
+}
+
+function wish(holder: string, options: Options): Wish {
+  const calls = options.call as string[] | undefined;
+  if (!calls) throw new SomaError("EINVAL", `say which calls: soma app grant ${holder} --call model.generate`);
+  const number = (key: string, name: string) =>
+    options[key] === undefined ? {} : { [name]: count(String(options[key])) };
+  return {
+    holder,
+    calls,
+    caveats: {
+      ...(options.model ? { models: options.model as string[] } : {}),
+      ...number("maxTokens", "maxTokens"),
+      ...number("concurrency", "concurrency"),
+      ...(options.tokens === undefined ? {} : { tokens: budget(String(options.tokens)) }),
+    },
+    ...(options.expires === undefined ? {} : { expiresMs: time(String(options.expires)) }),
+  };
+}
+
+/** 5, 100k, 2m. */
+export function count(text: string): number {
+  const [, digits, unit = ""] = /^(\d+)(k|m)?$/i.exec(text) ?? [];
+  if (digits === undefined) throw new SomaError("EINVAL", `"${text}" is no number: use 500, 100k or 2m`);
+  return Number(digits) * ({ k: 1_000, m: 1_000_000 }[unit.toLowerCase()] ?? 1);
+}
+
+/** 90s, 10m, 1h, 7d: in ms. */
+export function time(text: string): number {
+  const [, digits, unit = ""] = /^(\d*)(s|m|h|d|day|hour|minute)$/.exec(text) ?? [];
+  if (digits === undefined) throw new SomaError("EINVAL", `"${text}" is no time: use 90s, 10m, 1h or 7d`);
+  return Number(digits || 1) * MS[unit]!;
+}
+
+/** 100k/day. */
+export function budget(text: string): { amount: number; windowMs: number } {
+  const [amount = "", window = ""] = text.split("/");
+  return { amount: count(amount), windowMs: time(window) };
+}
