@@ -11,14 +11,15 @@ defineApp({
       architecture: "mlp",
       data: "random",
       config: { layers: [100, 128, 100], activation: "relu", loss: "crossEntropy" },
-      hyper: { optimizer: "adam", lr: 0.001, epochs, examples: 32, batch: 32 },
+      // One batch holds all examples: an epoch is a step. Reports come at each `evaluateEvery`.
+      hyper: { optimizer: "adam", lr: 0.001, epochs, examples: 32, batch: 32, evaluateEvery: 100 },
     });
     const stream = soma.model.follow({ job }, { signal });
-    let printed = -1;
+    let printed = 0;
     for await (const { progress } of stream) {
-      const due = progress && Math.floor(progress.step / 100);
-      if (progress === undefined || due === printed || flags.json) continue;
-      printed = due!;
+      if (progress === undefined || progress.step <= printed || flags.json) continue;
+      if (progress.step > 1 && progress.step % 100 > 0 && progress.step < epochs) continue;
+      printed = progress.step;
       print(`epoch ${String(progress.step).padStart(5)}  loss ${progress.loss.toFixed(4)}\n`);
     }
     const end = await stream.result;

@@ -24,7 +24,7 @@ export interface TrainOptions {
   onCheckpoint?(bytes: Uint8Array, step: number): void;
   /** Ends the run after the current step: `onCheckpoint` is called, then the promise rejects with ECANCELED. */
   signal?: AbortSignal;
-  /** Least ms between two progress reports. Default 250. */
+  /** Least ms between two progress reports; those at `evaluateEvery` steps, the first and the last always come. Default 250. */
   progressMs?: number;
   /** Bytes that the run may take. Default: what is free. */
   budgetBytes?: number;

@@ -9,7 +9,7 @@ import type { TrainSpecInput } from "./engine/spec.ts";
 import type { TrainInput, TrainOutput } from "./job.ts";
 import { startTraining } from "./train.ts";
 
-/** `checkpoint` is a blob that the run can be resumed from. */
+/** `checkpoint` is a blob that the run can be resumed from, of this step or, while it was stored, one before: steps never go back. */
 export type Progress = Step & { checkpoint?: string };
 
 export interface TrainingOptions {

@@ -26,7 +26,8 @@ export interface Outcome {
 }
 
 export interface Hooks {
-  progress(progress: Progress): void;
+  /** Called after each step. `due`: not to be skipped, its step is one of `evaluateEvery`, has a checkpoint, or is the last. */
+  progress(progress: Progress, due: boolean): void;
   /** A checkpoint worth keeping; called by one replica of a run. */
   checkpoint(bytes: Uint8Array, step: number): void;
   /** Milliseconds on a clock that never goes back. */
@@ -64,7 +65,7 @@ export function runTraining(trainer: Trainer, keeps: boolean, hooks: Hooks): Out
     if (report.diverged) {
       const note = `loss or gradient is not a number after step ${report.step}: stopped, weights of step ${good.step} kept; try a lower lr`;
       const last = describe(report, note);
-      hooks.progress(last);
+      hooks.progress(last, true);
       return { weights: good.weights, stopped: "diverged", last };
     }
     tokens += report.rows;
@@ -75,9 +76,11 @@ export function runTraining(trainer: Trainer, keeps: boolean, hooks: Hooks): Out
       evaluation = trainer.evaluate("validation");
       if (spec.patience > 0) [best, note] = compare(best, evaluation, trainer);
     }
-    if (due || report.stop) keep();
     const last = describe(report, note);
-    hooks.progress(last);
+    // First the report, so that whoever gets a checkpoint knows the step it was made at.
+    const kept = due || report.stop;
+    hooks.progress(last, kept);
+    if (kept) keep();
     const tired = spec.patience > 0 && best !== undefined && best.since >= spec.patience;
     const stopped = report.stop ? "canceled" : tired ? "patience" : final ? "steps" : undefined;
     if (stopped) return { weights: best?.weights ?? trainer.values(), stopped, last };

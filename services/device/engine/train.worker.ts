@@ -15,7 +15,7 @@ export interface TrainTask {
   checkpoint?: Uint8Array;
   rank: number;
   shared: Shared;
-  /** The first worker's way to report; `progressMs` is the least time between two reports. */
+  /** The first worker's way to report; `progressMs` is the least time between two reports that are not due. */
   port?: MessagePort;
   progressMs: number;
 }
@@ -41,9 +41,8 @@ export default async function train(task: TrainTask): Promise<TrainResult | { er
     trainer = new Trainer(backend, spec, decodeDataset(task.data), task.checkpoint, new Exchange(rank, shared));
     const { weights, ...outcome } = runTraining(trainer, port !== undefined, {
       now: () => performance.now(),
-      progress(progress) {
-        const telling = progress.note !== undefined || progress.step === progress.steps;
-        if (!telling && performance.now() - reported < progressMs) return;
+      progress(progress, due) {
+        if (!due && performance.now() - reported < progressMs) return;
         reported = performance.now();
         port?.postMessage({ progress } satisfies TrainMessage);
       },

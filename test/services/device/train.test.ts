@@ -77,6 +77,17 @@ test("one worker reports every step, its checkpoints and the result", () => {
   assert.ok([...readWeights(whole.weights).values()].every((one) => one.data.every(Number.isFinite)));
 });
 
+test("however seldom reports are asked for, those of the first and each evaluated step come, before their checkpoint", async () => {
+  const told: string[] = [];
+  await startTraining({ ...spec, steps: 18 }, data, {
+    progressMs: 1e9,
+    onProgress: ({ step }) => told.push(`step ${step}`),
+    onCheckpoint: (_, step) => told.push(`checkpoint ${step}`),
+  });
+  const evaluated = [5, 10, 15, 18].flatMap((step) => [`step ${step}`, `checkpoint ${step}`]);
+  assert.equal(told, ["step 1", ...evaluated]);
+});
+
 for (const workers of [2, 3]) {
   test(`${workers} workers compute what one does on the whole batch`, async () => {
     const { weights, progress, metrics } = await run(spec, { workers });
