@@ -43,8 +43,18 @@ export function credentials(context = process.env.SOMA_CONTEXT): Credentials {
 function fromContext(context: string): Credentials {
   const path = context.includes("/") ? context : join(homeDirectory(), "contexts", `${context}.json`);
   const missing = `no context "${context}": write {"url", "creds"} to ${path}`;
-  const { url, creds: file } = JSON.parse(read(path, missing)) as { url: string; creds: string };
+  const { url, creds: file } = contextFile(read(path, missing), path);
   return { url, ...creds(file, `no credential file ${file}`) };
+}
+
+function contextFile(text: string, path: string): { url: string; creds: string } {
+  try {
+    const { url, creds } = JSON.parse(text) as { url?: unknown; creds?: unknown };
+    if (typeof url === "string" && typeof creds === "string") return { url, creds };
+  } catch (cause) {
+    throw new SomaError("EINVAL", `${path} is not JSON: write {"url", "creds"} to it`, { cause });
+  }
+  throw new SomaError("EINVAL", `${path} must hold {"url", "creds"}, both texts`);
 }
 
 /** Who a standard NATS creds file makes us. */

@@ -11,7 +11,7 @@ const LOST: readonly Code[] = ["ESERVICEDOWN", "EIO"];
 const ATTEMPTS = 20;
 
 export class ResumableStream<N extends ResumableName> implements AsyncIterable<Chunk<N>> {
-  /** Settles once with the end of the whole stream. */
+  /** Settles once with the end of the whole stream, which goes on only while it is read. ECANCELED if its reader leaves. */
   readonly result: Promise<Output<N>>;
   private settle!: { resolve: (output: Output<N>) => void; reject: (error: unknown) => void };
   private stream: Stream<Chunk<N>, Output<N>> | undefined;
@@ -48,21 +48,32 @@ export class ResumableStream<N extends ResumableName> implements AsyncIterable<C
   async *[Symbol.asyncIterator](): AsyncIterator<Chunk<N>> {
     if (this.started) throw new SomaError("EINVAL", "a stream can be read once");
     this.started = true;
-    const ids: number[] = [];
+    const ids: number[] = [...(this.input.resume?.ids ?? [])];
     let numerics: string | undefined;
+    let sent = "";
     try {
       for (let attempt = 0; ; attempt++) {
+        this.refuseIfCanceled();
         try {
+          let rest: Chunk<N> | undefined;
           this.stream = this.open(ids, numerics);
           for await (const chunk of this.stream) {
             numerics ??= chunk.numerics;
             // Positions that the reader has already are dropped.
             if (chunk.pos < ids.length) continue;
+            // Text without ids is what the end sets free. Only the end tells whether the reader has it already.
+            if (chunk.ids.length === 0 && chunk.text !== "") {
+              rest = chunk;
+              continue;
+            }
             ids.push(...chunk.ids);
+            sent += chunk.text;
             attempt = 0;
             yield chunk;
           }
-          this.settle.resolve(await this.stream.result);
+          const end = await this.stream.result;
+          if (rest && end.text.endsWith(sent + rest.text)) yield rest;
+          this.settle.resolve(end);
           return;
         } catch (error) {
           if (!this.mayGoOn(error, attempt)) throw error;
@@ -74,7 +85,12 @@ export class ResumableStream<N extends ResumableName> implements AsyncIterable<C
       throw error;
     } finally {
       this.stream?.cancel();
+      this.settle.reject(new SomaError("ECANCELED", "the reader left before the end"));
     }
+  }
+
+  private refuseIfCanceled(): void {
+    if (this.canceled || this.options.signal?.aborted) throw new SomaError("ECANCELED", "canceled");
   }
 
   private open(ids: readonly number[], numerics: string | undefined): Stream<Chunk<N>, Output<N>> {
@@ -88,7 +104,7 @@ export class ResumableStream<N extends ResumableName> implements AsyncIterable<C
             resume: {
               approximate: false,
               ...this.input.resume,
-              ids: [...(this.input.resume?.ids ?? []), ...ids],
+              ids: [...ids],
               ...(numerics ? { numerics } : {}),
             },
           };

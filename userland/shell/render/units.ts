@@ -4,7 +4,8 @@
 export function bytes(n: number): string {
   const units = ["B", "KB", "MB", "GB", "TB"];
   let i = 0;
-  while (n >= 1024 && i < units.length - 1) {
+  // What would be shown as 1024 is one of the next unit.
+  while (n >= (i === 0 ? 1024 : 1023.5) && i < units.length - 1) {
     n /= 1024;
     i += 1;
   }
@@ -14,9 +15,10 @@ export function bytes(n: number): string {
 /** 3d4h, 2h05m, 4m12s, 8.3s, 120ms. */
 export function duration(ms: number): string {
   if (!Number.isFinite(ms)) return "?";
-  if (ms < 1000) return `${Math.round(ms)}ms`;
-  const s = ms / 1000;
-  if (s < 60) return `${s.toFixed(1)}s`;
+  if (ms < 999.5) return `${Math.round(ms)}ms`;
+  let s = ms / 1000;
+  if (s < 59.95) return `${s.toFixed(1)}s`;
+  s = Math.round(s);
   const pad = (n: number) => String(Math.floor(n)).padStart(2, "0");
   if (s < 3600) return `${Math.floor(s / 60)}m${pad(s % 60)}s`;
   if (s < 86400) return `${Math.floor(s / 3600)}h${pad((s % 3600) / 60)}m`;
