@@ -14,6 +14,7 @@ type Serve = (input: Asked, request: Request, attempt: number) => Promise<Output
 
 let world: World;
 let kernel: NatsBus;
+let model: Awaited<ReturnType<World["serve"]>>;
 let client: Client;
 let serve: Serve;
 const asked: Asked[] = [];
@@ -22,7 +23,7 @@ test.before(async () => {
   world = await startWorld();
   kernel = await world.connect("kernel");
   client = await world.client("person");
-  await world.serve("model", {
+  model = await world.serve("model", {
     generate: (input, request) => {
       asked.push(input as Asked);
       return serve(input as Asked, request, asked.length);
@@ -52,6 +53,7 @@ const end = (seed: number, text = WORDS.join("")): Output<"model.generate"> => (
 });
 /** What a dying instance does: the kernel tells. What it says after that (the broker keeps the order) comes too late. */
 async function die(): Promise<never> {
+  await model.bus.flush();
   kernel.publish(subjects.down("model", "model-1", 1), new Uint8Array(0));
   await kernel.flush();
   throw new SomaError("EINVAL", "not to be seen by anyone");
