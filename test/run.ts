@@ -22,6 +22,7 @@ interface Outcome {
 const CHECKS: [string, string, string[]][] = [
   ["types", process.execPath, ["node_modules/typescript/bin/tsc", "--noEmit"]],
   ["lint", process.execPath, ["node_modules/@biomejs/biome/bin/biome", "check", "."]],
+  ["dead code", process.execPath, ["node_modules/knip/bin/knip.js", "--no-progress"]],
 ];
 
 /** Programs started by tests find SOMA_HOME here and never in the person's own directory. */
