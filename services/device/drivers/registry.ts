@@ -1,7 +1,7 @@
 // Owns the table of drivers, best first, and which of them this host can use.
-import { createRequire } from "node:module";
 import { SomaError } from "../../../kernel/abi/errors.ts";
 import type { Driver } from "./driver.ts";
+import { native } from "./native.ts";
 import { wasm } from "./wasm/driver.ts";
 
 export interface DriverRow {
@@ -11,20 +11,6 @@ export interface DriverRow {
   why: string;
   /** It is the one used when nobody names another. */
   chosen: boolean;
-}
-
-/** Drivers with native code live in a folder of their own with their own packages, so that nobody has to install them. */
-function native(name: string, addon: string): Driver {
-  const absent = (why: string) => new SomaError("ENOSYS", `driver ${name}: ${why}`);
-  const probe = () => {
-    try {
-      createRequire(new URL(`./${name}/`, import.meta.url)).resolve(addon);
-    } catch {
-      return { ok: false, why: `${addon} is not installed in services/device/drivers/${name}` };
-    }
-    return { ok: false, why: `${addon} is installed, but this version of Soma has no engine for it` };
-  };
-  return { name, probe, load: () => Promise.reject(absent(probe().why)) };
 }
 
 /** Best first. */
