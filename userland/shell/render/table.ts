@@ -52,7 +52,7 @@ function fit(names: readonly string[], rows: readonly (readonly Cell[])[], width
   const widths = [...natural];
   while (widths.reduce((sum, w) => sum + w, gaps) > width) {
     const widest = widths.indexOf(Math.max(...widths));
-    if (widths[widest]! <= 8) break;
+    if (widths[widest]! <= 6) break;
     widths[widest]! -= 1;
   }
   return widths.map((w, i) => (w < natural[i]! ? w : null));
