@@ -1,15 +1,13 @@
 // Measures decoding on the wasm driver beside PyTorch (where it can be imported) and the memory's streaming read bandwidth,
-// all in turns within one run: node --import tsx bench/tensor/decode.ts [--shape 135M] [--threads 1] [--rounds 5]
-import { spawn } from "node:child_process";
+// all in turns within one run: node --import tsx bench/tensor/decode.ts [--shape 135M] [--threads 1] [--rounds 5] [--all]
 import { closeSync, mkdtempSync, openSync, rmSync, writeSync } from "node:fs";
 import os from "node:os";
 import path from "node:path";
-import readline from "node:readline";
-import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
-import Table from "cli-table3";
 import { blockTokens, type LoadedModel, type Quantum } from "../../services/device/drivers/driver.ts";
 import { wasm } from "../../services/device/drivers/wasm/driver.ts";
+import { inTurns, load, type Measure, type Row, table } from "../figures.ts";
+import { startTorch, type Torch } from "./torch.ts";
 
 const shape = (vocab: number, width: number, layers: number, heads: number, kvHeads: number, ffn: number) => ({
   ...{ model_type: "llama", vocab_size: vocab, hidden_size: width, num_hidden_layers: layers },
@@ -113,24 +111,10 @@ function bandwidth(buffer: Buffer): number {
   return (1000 * buffer.length) / (performance.now() - start);
 }
 
-async function startTorch(config: Config, threads: number) {
-  const script = fileURLToPath(new URL("decode.py", import.meta.url));
-  for (const python of ["python3", "/usr/bin/python3"]) {
-    const child = spawn(python, [script, JSON.stringify(config), String(threads)], {
-      stdio: ["pipe", "pipe", "ignore"],
-    });
-    child.on("error", () => {});
-    const lines = readline.createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-    const { value: ready } = await lines.next();
-    if (!ready) continue;
-    const run = async (batch: number, steps: number): Promise<number> => {
-      child.stdin.write(`${batch} ${past} ${steps}\n`);
-      return (batch * steps) / Number((await lines.next()).value);
-    };
-    return { version: ready.split(" ")[1] as string, run, stop: () => child.kill() };
-  }
-  return undefined;
-}
+const there =
+  (torch: Torch, batch: number, steps: number): Measure =>
+  async () =>
+    (batch * steps) / Number(await torch.ask(`${batch} ${past} ${steps}`));
 
 const { values } = parseArgs({
   options: {
@@ -138,6 +122,8 @@ const { values } = parseArgs({
     threads: { type: "string", default: "1" },
     rounds: { type: "string", default: "5" },
     strict: { type: "boolean", default: false },
+    /** Batch 4 and prefill, too. */
+    all: { type: "boolean", default: false },
   },
 });
 const config = shapes[values.shape]!;
@@ -149,50 +135,45 @@ try {
   const common = { config, weights, weightsHash: "random", kvBlocks: 200, threads, nice: 0, strict: values.strict };
   const f32 = await wasm.load({ ...common, dtype: "f32" });
   const int8 = await wasm.load({ ...common, dtype: "int8" });
-  const torch = await startTorch(config, threads);
+  const torch = await startTorch("decode.py", [config, threads]);
   // Written once: pages that nobody wrote are all one page.
   const zeros = Buffer.alloc(2 ** 29).fill(0);
   const steps = values.shape === "135M" ? 24 : 100;
-  const rows: [string, () => Promise<number> | number][] = [
-    ["read bandwidth, GB/s, 1 thread", () => bandwidth(zeros) / 1e9],
-    ["f32 batch 1", () => decode(f32, 1, steps)],
-    ["int8 batch 1", () => decode(int8, 1, steps)],
-    ...(torch ? [["torch batch 1", () => torch.run(1, steps)] as [string, () => Promise<number>]] : []),
-    ["f32 batch 4", () => decode(f32, 4, steps / 2)],
-    ["f32 batch 16", () => decode(f32, 16, steps / 4)],
-    ["int8 batch 16", () => decode(int8, 16, steps / 4)],
-    ...(torch ? [["torch batch 16", () => torch.run(16, steps / 4)] as [string, () => Promise<number>]] : []),
-    ["f32 prefill 512", () => prefill(f32, 512)],
-    ["int8 prefill 512", () => prefill(int8, 512)],
+  const measures: [string, Measure][] = [
+    ["bandwidth", () => bandwidth(zeros) / 1e9],
+    ["f32 1", () => decode(f32, 1, steps)],
+    ["int8 1", () => decode(int8, 1, steps)],
+    ["f32 16", () => decode(f32, 16, steps / 4)],
+    ["int8 16", () => decode(int8, 16, steps / 4)],
   ];
-  const seen = new Map<string, number[]>(rows.map(([name]) => [name, []]));
-  // Round 0 warms up: compilers, page tables, clocks.
-  for (let round = 0; round <= Number(values.rounds); round++)
-    for (const [name, measure] of rows) {
-      const value = await measure();
-      if (round > 0) seen.get(name)!.push(value);
-    }
-  const table = new Table({ head: ["tokens/s unless said", "median", "least", "most", "note"] });
-  const median = (name: string) => [...seen.get(name)!].sort((a, b) => a - b)[Math.floor(seen.get(name)!.length / 2)]!;
-  const ratio = (name: string, peer: string) => (torch ? `${(median(name) / median(peer)).toFixed(2)} x torch` : "");
-  const notes: Record<string, string> = {
-    "f32 batch 1": `${((median("f32 batch 1") * parameters * 4) / 1e9).toFixed(1)} GB/s of weights; ${ratio("f32 batch 1", "torch batch 1")}`,
-    "int8 batch 1": `${(median("int8 batch 1") / median("f32 batch 1")).toFixed(2)} x f32`,
-    "f32 batch 16": ratio("f32 batch 16", "torch batch 16"),
-    "int8 batch 16": ratio("int8 batch 16", "torch batch 16"),
-  };
-  for (const [name, list] of seen)
-    table.push([
-      name,
-      ...[median(name), Math.min(...list), Math.max(...list)].map((v) => v.toFixed(1)),
-      notes[name] ?? "",
-    ]);
-  console.log(
-    `${values.shape}, ${(parameters / 1e6).toFixed(1)}M parameters, ${threads} thread(s), ${values.rounds} rounds in turns`,
-  );
-  console.log(`load ${os.loadavg()[0]!.toFixed(1)} on ${os.availableParallelism()} cores, node ${process.version}`);
-  console.log(`${f32.numerics}; torch ${torch?.version ?? "not importable"}`);
-  console.log(table.toString());
+  if (torch) measures.push(["torch 1", there(torch, 1, steps)], ["torch 16", there(torch, 16, steps / 4)]);
+  if (values.all) {
+    measures.push(["f32 4", () => decode(f32, 4, steps / 2)]);
+    measures.push(["f32 prefill", () => prefill(f32, 512)], ["int8 prefill", () => prefill(int8, 512)]);
+  }
+  const figures = await inTurns(measures, Number(values.rounds));
+  const rows: Row[] = [
+    { name: "read bandwidth, GB/s", key: "bandwidth" },
+    // A step reads each weight once.
+    {
+      ...{ name: "fp32, batch 1", key: "f32 1", scale: (parameters * 4) / 1e9 },
+      against: [["bandwidth", "bandwidth", 0.8]],
+    },
+    { name: "  the same, beside torch", key: "f32 1", against: [["torch", "torch 1", 3]] },
+    { name: "int8, batch 1", key: "int8 1", against: [["fp32", "f32 1", 2]] },
+    { name: "torch, batch 1", key: "torch 1" },
+    { name: "fp32, batch 4", key: "f32 4", against: [["batch 1", "f32 1"]] },
+    { name: "fp32, batch 16", key: "f32 16", against: [["torch", "torch 16", 0.6]] },
+    { name: "int8, batch 16", key: "int8 16", against: [["fp32", "f32 16"]] },
+    { name: "torch, batch 16", key: "torch 16" },
+    { name: "fp32, prefill 512", key: "f32 prefill" },
+    { name: "int8, prefill 512", key: "int8 prefill" },
+  ];
+  console.log(`${table("decoding, tokens/s", rows, figures)}\n`);
+  const size = `${values.shape}: ${(parameters / 1e6).toFixed(1)}M parameters, ${past} tokens behind`;
+  console.log(`${size}; ${values.rounds} rounds in turns; ${threads} thread(s) each.`);
+  console.log(`Per second of the clock; torch ${torch?.version ?? "not importable"}.`);
+  console.log(`Numerics ${f32.numerics}; ${load()} at the end.`);
   await Promise.all([f32.unload(), int8.unload()]);
   torch?.stop();
 } finally {

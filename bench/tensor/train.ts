@@ -1,11 +1,6 @@
 // Measures whole training steps beside PyTorch (where it can be imported), and two workers beside one, in turns within one run:
-// node --import tsx bench/tensor/train.ts [--shape 0.9M] [--rounds 5] [--seconds 2]
-import { spawn } from "node:child_process";
-import os from "node:os";
-import readline from "node:readline";
-import { fileURLToPath } from "node:url";
+// node --import tsx bench/tensor/train.ts [--shape 0.9M] [--rounds 5] [--seconds 1]
 import { parseArgs } from "node:util";
-import Table from "cli-table3";
 import { wasmBackend } from "../../services/device/engine/backend.ts";
 import { encodeDataset, tokenDataset } from "../../services/device/engine/dataset.ts";
 import { loadFused } from "../../services/device/engine/fused.ts";
@@ -14,6 +9,8 @@ import type { Progress } from "../../services/device/engine/run.ts";
 import type { TrainSpecInput } from "../../services/device/engine/spec.ts";
 import { Trainer } from "../../services/device/engine/trainer.ts";
 import { startTraining } from "../../services/device/train.ts";
+import { type Figures, inTurns, load, type Measure, median, type Row, table } from "../figures.ts";
+import { startTorch, type Torch } from "./torch.ts";
 
 interface Shape {
   config: Record<string, unknown>;
@@ -35,29 +32,14 @@ const shapes: Record<string, Shape> = {
 /** Seconds of `steps` steps: by the clock, and of the processor. */
 type Run = (steps: number) => Promise<{ wall: number; cpu: number }>;
 
-async function startTorch({ config, batch, length }: Shape, threads: number) {
-  const script = fileURLToPath(new URL("torch_train.py", import.meta.url));
-  for (const python of [process.env.SOMA_PYTHON, "python3", "/usr/bin/python3"]) {
-    if (!python) continue;
-    const child = spawn(python, [script, ...[config, batch, length, threads].map((one) => JSON.stringify(one))], {
-      stdio: ["pipe", "pipe", "pipe"],
-    });
-    child.on("error", () => {});
-    let complaint = "";
-    child.stderr.setEncoding("utf8").on("data", (text: string) => (complaint += text));
-    const lines = readline.createInterface({ input: child.stdout })[Symbol.asyncIterator]();
-    const { value: ready } = await lines.next();
-    if (!ready) continue;
-    const run: Run = async (steps) => {
-      child.stdin.write(`${steps}\n`);
-      const { value: answer } = await lines.next();
-      if (!answer) throw new Error(`torch_train.py ended: ${complaint}`);
-      const [wall, cpu] = answer.split(" ").map(Number);
-      return { wall, cpu };
-    };
-    return { run, version: ready.split(" ")[1] as string, stop: () => child.stdin.end() };
-  }
-  return undefined;
+const peer = ({ config, batch, length }: Shape, threads: number) =>
+  startTorch("torch_train.py", [config, batch, length, threads]);
+
+function runThere(torch: Torch): Run {
+  return async (steps) => {
+    const [wall, cpu] = (await torch.ask(`${steps}`)).split(" ").map(Number);
+    return { wall: wall!, cpu: cpu! };
+  };
 }
 
 function runHere(trainer: Trainer): Run {
@@ -78,9 +60,17 @@ async function steady(spec: TrainSpecInput, data: Uint8Array, workers: number): 
   return (to.tokens - from.tokens) / (seconds(to) - seconds(from));
 }
 
-const median = (list: number[]) => [...list].sort((a, b) => a - b)[Math.floor(list.length / 2)]!;
+/** Steps that take about `seconds` of processor time, and tokens per such second: the neighbours' load disturbs it least. */
+const perCore =
+  (run: Run, tokens: number, seconds: number): Measure =>
+  async () => {
+    const { cpu: one } = await run(1);
+    const steps = Math.max(1, Math.round(seconds / one));
+    return (steps * tokens) / (await run(steps)).cpu;
+  };
 
-async function measure(name: string, shape: Shape, rounds: number, seconds: number): Promise<void> {
+/** Adds the figures of this shape to `figures`, under "<name> <what>". Returns the version of torch and the numerics. */
+async function measure(name: string, shape: Shape, rounds: number, seconds: number, figures: Figures) {
   const random = new Random(1);
   const examples = Array.from({ length: shape.batch }, () => {
     return { ids: Array.from({ length: shape.length + 1 }, () => random.below(1024)), prompt: 0 };
@@ -94,80 +84,65 @@ async function measure(name: string, shape: Shape, rounds: number, seconds: numb
     lr: 1e-3,
     evaluateEvery: 0,
   };
+  const keep = (taken: Figures) => {
+    for (const [what, list] of taken) figures.set(`${name} ${what}`, list);
+  };
   const { tf } = await wasmBackend();
   const builds = [false, true].map((relaxed) => ({ relaxed, ...loadFused(tf, { relaxed }) }));
   const trainers = builds.map(({ ops, numerics }) => new Trainer({ tf, ops, numerics, name: "wasm" }, spec, dataset));
-  const [torch, torch2] = [await startTorch(shape, 1), await startTorch(shape, 2)];
 
-  // One core: by processor time, which the neighbours' load disturbs least.
-  const runs: [string, Run][] = [
-    ["soma, baseline", runHere(trainers[0]!)],
-    ["soma, relaxed SIMD", runHere(trainers[1]!)],
-    ...(torch ? [["torch, 1 thread", torch.run] as [string, Run]] : []),
+  const torch = await peer(shape, 1);
+  const measures: [string, Measure][] = [
+    ["baseline", perCore(runHere(trainers[0]!), tokens, seconds)],
+    ["relaxed", perCore(runHere(trainers[1]!), tokens, seconds)],
   ];
-  const speeds = new Map<string, number[]>();
-  const note = (run: string, speed: number) => speeds.set(run, [...(speeds.get(run) ?? []), speed]);
-  for (let round = 0; round <= rounds; round++) {
-    for (const [run, measure] of runs) {
-      const { cpu: one } = await measure(1);
-      const steps = Math.max(1, Math.round(seconds / one));
-      const { cpu } = await measure(steps);
-      // Round 0 warms up.
-      if (round > 0) note(run, (steps * tokens) / cpu);
-    }
-  }
+  if (torch) measures.push(["torch", perCore(runThere(torch), tokens, seconds)]);
+  keep(await inTurns(measures, rounds));
   for (const trainer of trainers) trainer.dispose();
-
-  // Two cores: by the clock.
-  const data = encodeDataset(dataset);
-  const steps = Math.max(5, Math.round((1.5 * seconds * median(speeds.get("soma, relaxed SIMD")!)) / tokens));
-  for (let round = 0; round < rounds; round++) {
-    for (const workers of [1, 2]) {
-      note(
-        `soma, ${workers} worker${workers > 1 ? "s" : ""}, by the clock`,
-        await steady({ ...spec, steps }, data, workers),
-      );
-    }
-    if (torch2) note("torch, 2 threads, by the clock", (steps * tokens) / (await torch2.run(steps)).wall);
-  }
-
-  const table = new Table({ head: ["tokens/s", "median", "least", "most", "note"] });
-  const ratio = (run: string, peer: string, goal: string) => {
-    const [a, b] = [speeds.get(run), speeds.get(peer)];
-    return a && b ? `${(median(a) / median(b)).toFixed(2)} x ${peer.split(",")[0]} (goal ${goal})` : "";
-  };
-  const notes: Record<string, string> = {
-    "soma, baseline": ratio("soma, baseline", "torch, 1 thread", "0.45"),
-    "soma, relaxed SIMD": ratio("soma, relaxed SIMD", "torch, 1 thread", "0.55"),
-    "soma, 2 workers, by the clock": `${ratio("soma, 2 workers, by the clock", "soma, 1 worker, by the clock", "1.7").replace("soma", "one worker")}; ${ratio("soma, 2 workers, by the clock", "torch, 2 threads, by the clock", "0.5")}`,
-  };
-  for (const [run, list] of speeds) {
-    table.push([
-      run,
-      ...[median(list), Math.min(...list), Math.max(...list)].map((v) => v.toFixed(0)),
-      notes[run] ?? "",
-    ]);
-  }
-  console.log(
-    `${name}: batch ${shape.batch} x ${shape.length} tokens, ${rounds} rounds in turns, torch ${torch?.version ?? "not importable"}`,
-  );
-  console.log(
-    `load ${os.loadavg()[0]!.toFixed(1)} on ${os.availableParallelism()} cores, node ${process.version}, ${builds.map(({ numerics }) => numerics).join(", ")}`,
-  );
-  console.log(table.toString());
   torch?.stop();
+
+  const data = encodeDataset(dataset);
+  const speed = median(figures.get(`${name} relaxed`)!);
+  const steps = Math.max(8, Math.round((2 * seconds * speed) / tokens));
+  const threads: [string, Measure][] = [1, 2].map((n) => [`${n}`, () => steady({ ...spec, steps }, data, n)]);
+  const torch2 = await peer(shape, 2);
+  if (torch2) threads.push(["torch2", async () => (steps * tokens) / (await runThere(torch2)(steps)).wall]);
+  keep(await inTurns(threads, rounds));
   torch2?.stop();
+  return { torch: torch?.version ?? "not importable", numerics: builds.map(({ numerics }) => numerics) };
 }
+
+const rowsOf = (name: string): Row[] => [
+  { name: `${name} SIMD`, key: `${name} baseline`, against: [["torch", `${name} torch`, 0.45]] },
+  { name: `${name} relaxed SIMD`, key: `${name} relaxed`, against: [["torch", `${name} torch`, 0.55]] },
+  { name: `${name} torch, 1 thread`, key: `${name} torch` },
+  { name: `${name} 1 worker, clock`, key: `${name} 1` },
+  {
+    name: `${name} 2 workers, clock`,
+    key: `${name} 2`,
+    against: [
+      ["1 worker", `${name} 1`, 1.7],
+      ["torch", `${name} torch2`],
+    ],
+  },
+  { name: `${name} torch, 2 threads, clock`, key: `${name} torch2` },
+];
 
 const { values } = parseArgs({
   options: {
     shape: { type: "string" },
     rounds: { type: "string", default: "5" },
-    seconds: { type: "string", default: "2" },
+    seconds: { type: "string", default: "1" },
   },
 });
-for (const [name, shape] of Object.entries(shapes)) {
-  if (values.shape === undefined || values.shape === name) {
-    await measure(name, shape, Number(values.rounds), Number(values.seconds));
-  }
+const figures: Figures = new Map();
+const names = Object.keys(shapes).filter((name) => values.shape === undefined || values.shape === name);
+let peers = { torch: "", numerics: [""] };
+for (const name of names) {
+  peers = await measure(name, shapes[name]!, Number(values.rounds), Number(values.seconds), figures);
 }
+console.log(`${table("training, tokens/s", names.flatMap(rowsOf), figures)}\n`);
+const sizes = names.map((name) => `${name}: ${shapes[name]!.batch} x ${shapes[name]!.length}`).join(", ");
+console.log(`Whole steps, rows per step ${sizes}; ${values.rounds} rounds in turns; torch ${peers.torch}.`);
+console.log('Per second of one core\'s time; rows with "clock" per second of the clock.');
+console.log(`Numerics ${peers.numerics.join(", ")}; ${load()} at the end.\n`);
