@@ -2,9 +2,11 @@
 // install them.
 import { spawnSync } from "node:child_process";
 import { existsSync } from "node:fs";
+import { createRequire } from "node:module";
 import { fileURLToPath } from "node:url";
 import { SomaError } from "../../../kernel/abi/errors.ts";
 import type { Driver } from "./driver.ts";
+import { loadTfjs } from "./tfjs.ts";
 
 /** Where the drivers' folders lie. */
 const FOLDERS = fileURLToPath(new URL(".", import.meta.url));
@@ -30,25 +32,31 @@ type Trial = { version: string; backend: string } | { error: string };
 
 /**
  * The driver on npm package `addon`, a TensorFlow.js that is installed in `folders`/`name`. Its probe says whether the package
- * is there and loads. It is never usable yet: nothing here runs a model on it, and `why` says so.
+ * is there and loads, in a process of its own; only loading a model brings it into this one.
  */
 export function native(name: string, addon: string, folders = FOLDERS, patience = PATIENCE): Driver {
-  const probe = () => ({ ok: false, why: why(name, addon, folders, patience) });
+  const probe = () => tried(name, addon, folders, patience);
   return {
     name,
     probe,
-    load: () => Promise.reject(new SomaError("ENOSYS", `driver ${name}: ${probe().why}`)),
+    async load(spec) {
+      const { ok, why } = probe();
+      if (!ok) throw new SomaError("ENOSYS", `driver ${name}: ${why}`);
+      return loadTfjs(createRequire(`${folders}/${name}/package.json`)(addon), name, spec);
+    },
   };
 }
 
-function why(name: string, addon: string, folders: string, patience: number): string {
+function tried(name: string, addon: string, folders: string, patience: number): { ok: boolean; why: string } {
   const folder = `${folders}/${name}`;
   const install = `soma driver install ${name}`;
-  if (!existsSync(`${folder}/node_modules/${addon}/package.json`)) return `not installed; "${install}" installs it`;
+  if (!existsSync(`${folder}/node_modules/${addon}/package.json`))
+    return { ok: false, why: `not installed; "${install}" installs it` };
   const trial = tryLoad(addon, folder, patience);
-  if ("error" in trial) return `installed, but it does not load: ${trial.error}; "${install}" installs it again`;
-  const what = `TensorFlow.js ${trial.version} loads (backend ${trial.backend})`;
-  return `${what}, but this version of Soma has no engine that runs models on it`;
+  if ("error" in trial)
+    return { ok: false, why: `installed, but it does not load: ${trial.error}; "${install}" installs it again` };
+  const what = `TensorFlow.js ${trial.version} (backend ${trial.backend})`;
+  return { ok: true, why: `${what}; Llama in f32, computes whole sequences at each step` };
 }
 
 function tryLoad(addon: string, folder: string, patience: number): Trial {

@@ -13,11 +13,14 @@ export interface DriverRow {
   chosen: boolean;
 }
 
-/** Best first. */
+/**
+ * Best first. wasm leads although a GPU may be there: it runs more families, keeps KV and int8, and the others have not been
+ * measured. Who wants one of them names it in device.load.
+ */
 export const DRIVERS: readonly Driver[] = [
+  wasm,
   native("tfjs-node-gpu", "@tensorflow/tfjs-node-gpu"),
   native("tfjs-node", "@tensorflow/tfjs-node"),
-  wasm,
 ];
 
 /** Probes each; one that fails, or throws, is only said to be unusable. */

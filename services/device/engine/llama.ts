@@ -1,7 +1,8 @@
 // Owns the Llama architecture, with the field and weight names of Hugging Face's config.json and model.safetensors.
 import type { Tensor2D } from "@tensorflow/tfjs-core";
 import { z } from "zod";
-import type { Architecture, Parameter } from "./architecture.ts";
+import type { Architecture, Model, Parameter } from "./architecture.ts";
+import type { Batch } from "./batch.ts";
 import { rotationTables } from "./ops.ts";
 
 const size = z.number().int().positive();
@@ -74,36 +75,41 @@ function parameters(c: LlamaConfig): Parameter[] {
   return list;
 }
 
+/** The final hidden states, normed, of the rows in `batch.outputs` (of every row if that is absent): [rows, hidden]. */
+export function llamaStates({ tf, ops, config: c, weight, constants }: Model<LlamaConfig>, batch: Batch): Tensor2D {
+  const layout = batch.layout!;
+  const rotation = constants as { cos: Tensor2D; sin: Tensor2D };
+  const [heads, kvHeads] = [c.num_attention_heads, c.num_key_value_heads];
+  const linear = (x: Tensor2D, name: string) => ops.linear(x, weight(`${name}.weight`), weight(`${name}.bias`));
+  const norm = (x: Tensor2D, name: string) => ops.rmsNorm(x, weight(`${name}.weight`), c.rms_norm_eps);
+
+  // x: [rows, hidden] throughout
+  let x = ops.embed(weight("model.embed_tokens.weight"), batch.ids!);
+  for (let l = 0; l < c.num_hidden_layers; l++) {
+    const [attention, mlp] = [`model.layers.${l}.self_attn`, `model.layers.${l}.mlp`];
+    const a = norm(x, `model.layers.${l}.input_layernorm`);
+    const q = ops.rope(linear(a, `${attention}.q_proj`), heads, rotation, layout);
+    const k = ops.rope(linear(a, `${attention}.k_proj`), kvHeads, rotation, layout);
+    const mixed = ops.attention(q, k, linear(a, `${attention}.v_proj`), heads, kvHeads, layout);
+    x = tf.add(x, linear(mixed, `${attention}.o_proj`));
+    const m = norm(x, `model.layers.${l}.post_attention_layernorm`);
+    const hidden = ops.swiglu(linear(m, `${mlp}.gate_proj`), linear(m, `${mlp}.up_proj`));
+    x = tf.add(x, linear(hidden, `${mlp}.down_proj`));
+  }
+  // Only the rows that somebody asked for go through the largest matrix.
+  if (batch.outputs) x = ops.embed(x, batch.outputs);
+  return norm(x, "model.norm");
+}
+
 export const llama: Architecture<LlamaConfig> = {
   config: llamaConfig as any,
   data: "tokens",
   parameters,
   constants: (tf, c) => ({ ...rotationTables(tf, c.max_position_embeddings, c.head_dim, c.rope_theta) }),
 
-  forward({ tf, ops, config: c, weight, constants }, batch) {
-    const layout = batch.layout!;
-    const rotation = constants as { cos: Tensor2D; sin: Tensor2D };
-    const [heads, kvHeads] = [c.num_attention_heads, c.num_key_value_heads];
-    const linear = (x: Tensor2D, name: string) => ops.linear(x, weight(`${name}.weight`), weight(`${name}.bias`));
-    const norm = (x: Tensor2D, name: string) => ops.rmsNorm(x, weight(`${name}.weight`), c.rms_norm_eps);
-
-    // x: [rows, hidden] throughout
-    let x = ops.embed(weight("model.embed_tokens.weight"), batch.ids!);
-    for (let l = 0; l < c.num_hidden_layers; l++) {
-      const [attention, mlp] = [`model.layers.${l}.self_attn`, `model.layers.${l}.mlp`];
-      const a = norm(x, `model.layers.${l}.input_layernorm`);
-      const q = ops.rope(linear(a, `${attention}.q_proj`), heads, rotation, layout);
-      const k = ops.rope(linear(a, `${attention}.k_proj`), kvHeads, rotation, layout);
-      const mixed = ops.attention(q, k, linear(a, `${attention}.v_proj`), heads, kvHeads, layout);
-      x = tf.add(x, linear(mixed, `${attention}.o_proj`));
-      const m = norm(x, `model.layers.${l}.post_attention_layernorm`);
-      const hidden = ops.swiglu(linear(m, `${mlp}.gate_proj`), linear(m, `${mlp}.up_proj`));
-      x = tf.add(x, linear(hidden, `${mlp}.down_proj`));
-    }
-    // Only the rows that somebody asked for go through the largest matrix.
-    if (batch.outputs) x = ops.embed(x, batch.outputs);
-    const head = c.tie_word_embeddings ? "model.embed_tokens" : "lm_head";
-    return ops.linear(norm(x, "model.norm"), weight(`${head}.weight`));
+  forward(model, batch) {
+    const head = model.config.tie_word_embeddings ? "model.embed_tokens" : "lm_head";
+    return model.ops.linear(llamaStates(model, batch), model.weight(`${head}.weight`));
   },
 
   loss: () => "crossEntropy",

@@ -131,7 +131,8 @@ function judge(machine: Machine, rows: Wanted[]): Token[] {
   });
 }
 
-function next(sequence: Sequence, logits: Float32Array, logSum: number): Token {
+/** Samples the sequence's next token from its `logits`, which change; `logSum` is their log-sum-exp, if logprobs are asked for. */
+export function next(sequence: Sequence, logits: Float32Array, logSum: number): Token {
   const { seq, sample: settings } = sequence.spec;
   const pos = sequence.pos;
   const top = settings!.logprobs === undefined ? undefined : best(logits, undefined, settings!.logprobs);

@@ -1,4 +1,5 @@
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { createRequire } from "node:module";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -6,7 +7,10 @@ import * as assert from "uvu/assert";
 import { isSomaError } from "../../../../kernel/abi/errors.ts";
 import type { Driver } from "../../../../services/device/drivers/driver.ts";
 import { native } from "../../../../services/device/drivers/native.ts";
-import { DRIVERS, pickDriver, probeDrivers } from "../../../../services/device/drivers/registry.ts";
+import { pickDriver, probeDrivers } from "../../../../services/device/drivers/registry.ts";
+import { wasm } from "../../../../services/device/drivers/wasm/driver.ts";
+import { file, llama, randomWeights, safetensors } from "./wasm/files.ts";
+import { quantum, run } from "./wasm/run.ts";
 
 const folders = mkdtempSync(join(tmpdir(), "soma-native-"));
 const ADDON = "@tensorflow/fake";
@@ -20,7 +24,7 @@ function fake(name: string, code: string): Driver {
   return native(name, ADDON, folders, 10_000);
 }
 
-const works: Driver = { ...DRIVERS.at(-1)!, name: "works", probe: () => ({ ok: true, why: "always" }) };
+const works: Driver = { ...wasm, name: "works", probe: () => ({ ok: true, why: "always" }) };
 
 const cases: Record<string, [driver: Driver, why: RegExp]> = {
   absent: [native("absent", ADDON, folders), /^not installed; "soma driver install absent" installs it$/],
@@ -35,13 +39,6 @@ const cases: Record<string, [driver: Driver, why: RegExp]> = {
   "dying in native code": [fake("dying", "process.abort()"), /its native code died of SIGABRT/],
   "ending its process": [fake("ending", "process.exit(3)"), /its process ended with 3 before/],
   "something else": [fake("else", "module.exports = {}"), /does not load: tf\.getBackend is not a function/],
-  working: [
-    fake(
-      "working",
-      `console.log("noise"); module.exports = { version_core: "4.22.0", getBackend: () => "tensorflow" }`,
-    ),
-    /^TensorFlow\.js 4\.22\.0 loads \(backend tensorflow\), but this version of Soma has no engine/,
-  ],
 };
 
 for (const [what, [driver, why]] of Object.entries(cases))
@@ -75,11 +72,32 @@ test("a driver that cannot be used is refused with the reason", async () => {
   );
 });
 
+test("a package that works runs models, with the tokens of wasm", async () => {
+  const path = (name: string) => JSON.stringify(createRequire(import.meta.url).resolve(`@tensorflow/${name}`));
+  const code = `const tf = require(${path("tfjs-core")}); require(${path("tfjs-backend-cpu")});
+    console.log("noise"); tf.setBackend("cpu"); module.exports = tf;`;
+  const driver = fake("working", code);
+  const { ok, why } = driver.probe();
+  assert.ok(ok, why);
+  assert.match(why, /^TensorFlow\.js 4\.22\.0 \(backend cpu\)/);
+  const config = llama();
+  const weights = file(safetensors(randomWeights(config)));
+  const told: number[][] = [];
+  for (const one of [driver, wasm]) {
+    const model = await one.load({ config, weights, dtype: "f32", kvBlocks: 8, threads: 1 });
+    const { tokens } = await run(model, quantum([{ ids: [5, 17, 2], maxNew: 12 }]));
+    told.push(tokens.map(({ id }) => id));
+    await model.unload();
+  }
+  assert.is(told[0]!.length, 12);
+  assert.equal(told[0], told[1]);
+});
+
 test("the real table always has a driver that works here", () => {
   const rows = probeDrivers();
   assert.equal(
     rows.map(({ driver }) => driver),
-    ["tfjs-node-gpu", "tfjs-node", "wasm"],
+    ["wasm", "tfjs-node-gpu", "tfjs-node"],
   );
   assert.is(pickDriver(rows, undefined).name, "wasm");
 });
