@@ -1,6 +1,6 @@
 // Owns backup, restore and reset of a whole system. All three need it stopped: files are copied as they lie.
 import { spawnSync } from "node:child_process";
-import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
 import { join, resolve } from "node:path";
 import { SomaError } from "../../../kernel/abi/errors.ts";
 import { homeDirectory } from "../../sdk/context.ts";
@@ -18,7 +18,15 @@ export const keepCommands: Command[] = [
     async run(_env, [file = ""]) {
       const home = stopped("backup");
       if (!existsSync(join(home, "format"))) throw new SomaError("ENOENT", `nothing to back up in ${home}`);
-      tar(["-czf", resolve(file), ...SKIP.map((part) => `--exclude=./${part}`), "-C", home, "."]);
+      // Complete or not there: a backup that breaks off leaves the one before it alone.
+      const part = `${resolve(file)}.part`;
+      try {
+        tar(["-czf", part, ...SKIP.map((part) => `--exclude=./${part}`), "-C", home, "."]);
+        renameSync(part, resolve(file));
+      } catch (error) {
+        rmSync(part, { force: true });
+        throw error;
+      }
       return { json: { file: resolve(file) }, text: `${file} written; it holds secret keys: keep it safe` };
     },
   },
@@ -34,7 +42,13 @@ export const keepCommands: Command[] = [
         throw new SomaError("EEXIST", `${home} holds a system: "soma reset --yes" first, or set SOMA_HOME elsewhere`);
       }
       mkdirSync(home, { recursive: true, mode: 0o700 });
-      tar(["-xzf", resolve(file), "-C", home]);
+      try {
+        tar(["-xzf", resolve(file), "-C", home]);
+      } catch (error) {
+        // Half a system would be in the way of the next attempt.
+        empty(home, SKIP);
+        throw error;
+      }
       return { json: { home }, text: `restored to ${home}: start it with "soma start"` };
     },
   },
@@ -46,18 +60,27 @@ export const keepCommands: Command[] = [
     async run(_env, _args, { yes }) {
       const home = stopped("reset");
       if (yes !== true) throw new SomaError("EINVAL", `this deletes all in ${home} but its cache: say --yes`);
-      for (const part of existsSync(home) ? readdirSync(home) : []) {
-        if (part !== "cache") rmSync(join(home, part), { recursive: true, force: true });
-      }
+      if (existsSync(home)) empty(home, ["cache"]);
       return { json: { home }, text: `${home} is empty` };
     },
   },
 ];
 
+/** What it writes is for this user alone: a backup holds keys. */
 function tar(args: string[]): void {
+  const umask = process.umask(0o077);
   const { status, stderr, error } = spawnSync("tar", args, { encoding: "utf8" });
-  if (error || status !== 0)
-    throw new SomaError("EIO", `tar failed: ${error?.message ?? stderr.trim()}`, { cause: error });
+  process.umask(umask);
+  if (error || status !== 0) {
+    const why = error?.message ?? stderr.trim().split("\n")[0];
+    throw new SomaError("EIO", `tar failed: ${why}`, { cause: error ?? stderr });
+  }
+}
+
+function empty(home: string, but: readonly string[]): void {
+  for (const part of readdirSync(home)) {
+    if (!but.includes(part)) rmSync(join(home, part), { recursive: true, force: true });
+  }
 }
 
 /** The home of a system that does not run. */
