@@ -30,7 +30,15 @@ export function startRepl(session: Session): Promise<void> {
   server.setupHistory(join(homeDirectory(), "history"), (error) => {
     if (error) process.stderr.write(`soma: no history: ${error.message}\n`);
   });
-  server.on("SIGINT", () => running?.abort());
+  // Node's own listener would leave at the second Ctrl-C, also when the first was for the running command.
+  server.removeAllListeners("SIGINT");
+  server.on("SIGINT", () => {
+    if (running) return running.abort();
+    server.write("", { ctrl: true, name: "e" });
+    server.write("", { ctrl: true, name: "u" });
+    process.stdout.write("^C\n");
+    server.displayPrompt();
+  });
   return new Promise((resolve) => server.once("exit", () => resolve()));
 }
 
