@@ -97,6 +97,11 @@ export class Client {
       control: (verb, body) => this.control(stream, verb, body),
       done: () => this.pending.delete(id),
     });
+    if (entry === undefined) {
+      // The broker would only say that it is not allowed.
+      stream.fail(new SomaError("ENOSYS", `there is no call ${name}: see docs/syscalls.md`));
+      return stream;
+    }
     if (!this.bus.connected) {
       stream.fail(new SomaError("EIO", "the broker is away: try again when it is back", { executed: "no" }));
       return stream;

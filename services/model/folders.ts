@@ -95,11 +95,14 @@ export async function copyModel(from: string, to: string): Promise<string[]> {
 export function readJson(dir: string, name: string): Record<string, unknown> {
   const path = join(dir, name);
   if (!existsSync(path)) throw new SomaError("ENOENT", `${dir} has no ${name}: a model folder needs it`);
+  let value: unknown;
   try {
-    return JSON.parse(readFileSync(path, "utf8")) as Record<string, unknown>;
+    value = JSON.parse(readFileSync(path, "utf8"));
   } catch (cause) {
     throw new SomaError("EINVAL", `${path} is not JSON: fetch the file again`, { cause });
   }
+  if (typeof value === "object" && value !== null && !Array.isArray(value)) return value as Record<string, unknown>;
+  throw new SomaError("EINVAL", `${path} holds no JSON object: fetch the file again`);
 }
 
 /** The same for a file that may be missing. */
