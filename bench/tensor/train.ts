@@ -72,7 +72,7 @@ const perCore =
 /** Adds the figures of this shape to `figures`, under "<name> <what>". Returns the version of torch and the numerics. */
 async function measure(name: string, shape: Shape, rounds: number, seconds: number, figures: Figures) {
   const random = new Random(1);
-  const examples = Array.from({ length: shape.batch }, () => {
+  const examples = Array.from({ length: 2 * shape.batch }, () => {
     return { ids: Array.from({ length: shape.length + 1 }, () => random.below(1024)), prompt: 0 };
   });
   const dataset = tokenDataset({ train: examples });
@@ -105,6 +105,8 @@ async function measure(name: string, shape: Shape, rounds: number, seconds: numb
   const speed = median(figures.get(`${name} relaxed`)!);
   const steps = Math.max(8, Math.round((2 * seconds * speed) / tokens));
   const threads: [string, Measure][] = [1, 2].map((n) => [`${n}`, () => steady({ ...spec, steps }, data, n)]);
+  // As one scales training: each worker keeps the rows that one had.
+  threads.push(["2 full", () => steady({ ...spec, steps, batch: 2 * shape.batch }, data, 2)]);
   const torch2 = await peer(shape, 2);
   if (torch2) threads.push(["torch2", async () => (steps * tokens) / (await runThere(torch2)(steps)).wall]);
   keep(await inTurns(threads, rounds));
@@ -125,6 +127,7 @@ const rowsOf = (name: string): Row[] => [
       ["torch", `${name} torch2`],
     ],
   },
+  { name: `${name} 2 workers, twice the rows`, key: `${name} 2 full`, against: [["1 worker", `${name} 1`, 1.7]] },
   { name: `${name} torch, 2 threads, clock`, key: `${name} torch2` },
 ];
 
@@ -132,7 +135,7 @@ const { values } = parseArgs({
   options: {
     shape: { type: "string" },
     rounds: { type: "string", default: "5" },
-    seconds: { type: "string", default: "1" },
+    seconds: { type: "string", default: "2" },
   },
 });
 const figures: Figures = new Map();
