@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
+import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
 import pc from "picocolors";
 import { SomaError } from "../../kernel/abi/errors.ts";
@@ -95,9 +96,20 @@ async function launch(say: (text: string) => void): Promise<ChildProcess> {
   }
   const launcher = spawn(process.execPath, ["--import", TSX, LAUNCHER], { stdio: ["ignore", "pipe", "pipe"] });
   for (const stream of [launcher.stdout!, launcher.stderr!]) {
-    stream.setEncoding("utf8").on("data", (text: string) => say(pc.dim(text.trimEnd())));
+    createInterface({ input: stream }).on("line", (line) => {
+      const shown = launcherLine(line);
+      if (shown !== undefined) say(pc.dim(shown));
+    });
   }
   return launcher;
+}
+
+/** What of the launcher's output a person wants to see here: its own words, and of the kernel's log only what went wrong. */
+export function launcherLine(line: string): string | undefined {
+  if (!line.startsWith('{"level"')) return line.trim() === "" ? undefined : line;
+  const { level, message, reason } = JSON.parse(line) as { level?: string; message?: string; reason?: string };
+  if (level === "info" || level === "debug") return undefined;
+  return `${level}: ${message}${reason ? `, ${reason}` : ""} (more: soma log kernel)`;
 }
 
 function systemFile(): { url: string; pid: number } | undefined {
