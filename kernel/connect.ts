@@ -4,8 +4,6 @@ import { NatsBus } from "./ipc/bus.ts";
 import { createKey } from "./ipc/nkey.ts";
 import type { Authority } from "./keys/authority.ts";
 
-const bytes = (seed: string) => new TextEncoder().encode(seed);
-
 export interface Connections {
   bus: NatsBus;
   /** Of the bus: void once a successor runs. */
@@ -21,8 +19,8 @@ export async function connectKernel(authority: Authority, url: string): Promise<
   const jwt = authority.mintActor({ name: "kernel", publicKey: key.publicKey, permissions: { pub: {}, sub: {} } });
   const system = authority.systemUser();
   const [bus, sys] = await Promise.all([
-    NatsBus.connect({ url, name: "kernel", jwt: () => jwt, seed: bytes(key.seed) }),
-    NatsBus.connect({ url, name: system.name, jwt: () => system.jwt, seed: bytes(system.key.seed) }),
+    NatsBus.connect({ url, name: "kernel", jwt: () => jwt, seed: key.seed }),
+    NatsBus.connect({ url, name: system.name, jwt: () => system.jwt, seed: system.key.seed }),
   ]);
   const push = () => authority.push((subject, body) => ask(sys, subject, body));
   return { bus, key: key.publicKey, sys, push };

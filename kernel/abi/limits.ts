@@ -17,6 +17,9 @@ export const LIMITS = {
   /** Requests that one service holds at a time, and the share that one caller may take of them. */
   mailbox: 256,
   mailboxPerCaller: 64,
+  /** The same where requests are long streams that wait for their turn: model and scheduler. */
+  streamMailbox: 2048,
+  streamMailboxPerCaller: 1024,
   /** Each instance beats this often; two missed beats: suspect; three: killed. */
   heartbeat: 1_000,
   suspectAfter: 2_000,

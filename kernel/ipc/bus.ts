@@ -46,7 +46,8 @@ export interface BusOptions {
   name: string;
   /** User JWT, read anew at each reconnect so that it can be renewed. */
   jwt: () => string;
-  seed: Uint8Array;
+  /** Of the user's nkey, SU... */
+  seed: string;
   /** Give up connecting at first after so many ms. */
   timeout?: number;
 }
@@ -85,7 +86,7 @@ export class NatsBus implements Bus {
     const settings: ConnectionOptions = {
       servers: options.url,
       name: options.name,
-      authenticator: authenticator(options.jwt, keyFromSeed(new TextDecoder().decode(options.seed))),
+      authenticator: authenticator(options.jwt, keyFromSeed(options.seed)),
       inboxPrefix: subjects.inbox(options.name),
       // Stack traces of each request cost x1.4 to x1.7 at depth.
       noAsyncTraces: true,

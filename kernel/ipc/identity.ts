@@ -20,7 +20,7 @@ export interface Identity {
   instance: string;
   epoch: number;
   jwt: string;
-  seed: Uint8Array;
+  seed: string;
   /** Public key that signs grants. */
   grantKey?: string;
   /** What only this service gets from the kernel, such as auth's signing keys. */
@@ -42,7 +42,7 @@ export async function register(bootstrap: Bootstrap, host?: string): Promise<Ide
     url: bootstrap.url,
     name: bootstrap.name,
     jwt: () => bootstrap.jwt,
-    seed: new TextEncoder().encode(bootstrap.seed),
+    seed: bootstrap.seed,
   });
   try {
     const { instance, epoch, jwt, grantKey, secrets } = await new Client(bus).call(
@@ -60,7 +60,7 @@ export async function register(bootstrap: Bootstrap, host?: string): Promise<Ide
       instance,
       epoch,
       jwt,
-      seed: new TextEncoder().encode(key.seed),
+      seed: key.seed,
       secrets: secrets ?? {},
       ...(grantKey === undefined ? {} : { grantKey }),
     };

@@ -44,7 +44,6 @@ export interface Running<S extends Service> {
   observe?: (request: Request, outcome: { code: string; ms: number; output?: unknown }) => void;
   /** Called after the last reply, before the connection closes. */
   stop?: () => Promise<void> | void;
-  mailbox?: number;
 }
 
 /** Runs a service until SIGTERM. `start` builds it; calls arrive only after it returned. */
@@ -84,7 +83,9 @@ export async function runService<S extends Service>(
     crash,
     authorize: (caller, name, input) => (running?.authorize ?? grants.authorize.bind(grants))(caller, name, input),
     observe: (request, outcome) => running?.observe?.(request, outcome),
-    ...(service === "model" || service === "scheduler" ? { mailbox: 2048, mailboxPerCaller: 1024 } : {}),
+    ...(service === "model" || service === "scheduler"
+      ? { mailbox: LIMITS.streamMailbox, mailboxPerCaller: LIMITS.streamMailboxPerCaller }
+      : {}),
   });
   grants.onRevoke((holder) => server.evict(holder));
   if (identity.grantKey !== undefined) await grants.follow(bus);

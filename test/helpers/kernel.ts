@@ -22,7 +22,7 @@ export async function startKernel(world: World, handlers: ServerOptions["handler
     url: world.url,
     name: user.name,
     jwt: () => user.jwt,
-    seed: new TextEncoder().encode(user.key.seed),
+    seed: user.key.seed,
   });
   const push = () => authority.push((subject, body) => ask(system, subject, body));
   await push();

@@ -66,7 +66,7 @@ export class System {
   async person(): Promise<Client> {
     const { url } = JSON.parse(readFileSync(join(this.home, "run", "system.json"), "utf8")) as { url: string };
     const { name, jwt, key } = parseCreds(readFileSync(join(this.home, "person.creds"), "utf8"));
-    const bus = await NatsBus.connect({ url, name, jwt: () => jwt, seed: new TextEncoder().encode(key.seed) });
+    const bus = await NatsBus.connect({ url, name, jwt: () => jwt, seed: key.seed });
     this.buses.push(bus);
     return new Client(bus);
   }
@@ -114,6 +114,12 @@ export class System {
 
 export const ps = async (client: Client): Promise<Row[]> =>
   (await client.call("kernel.ps", {}, { ttl: 5_000 })).processes as Row[];
+
+/** [id, pid, epoch] of each service. */
+export const services = (rows: Row[]) =>
+  rows.filter(({ kind }) => kind === "service").map(({ id, pid, epoch }) => [id, pid, epoch]);
+
+export const kernelRow = async (client: Client): Promise<Row> => (await ps(client)).find(({ id }) => id === "kernel")!;
 
 /** Waits until it holds, for a minute at most; then fails with what was awaited and what the system printed last. */
 export async function until(

@@ -40,7 +40,7 @@ export async function startWorld({ stores = false } = {}) {
       url: broker.url,
       name,
       jwt: () => jwt,
-      seed: new TextEncoder().encode(key.seed),
+      seed: key.seed,
     });
     buses.push(bus);
     return bus;

@@ -34,7 +34,7 @@ test.before(async () => {
     url: world.url,
     name: system.name,
     jwt: () => system.jwt,
-    seed: new TextEncoder().encode(system.key.seed),
+    seed: system.key.seed,
   });
   registry = new Registry({
     authority: world.authority,
@@ -88,7 +88,7 @@ test("a bootstrap is for its own service, and only the last one of an instance h
 
 test("a bootstrap may do nothing but register", async () => {
   const boot = await registry.issue("device-2", "device");
-  const seed = new TextEncoder().encode(boot.seed);
+  const { seed } = boot;
   const bus = await NatsBus.connect({ url: world.url, name: boot.name, jwt: () => boot.jwt, seed });
   const denied: string[] = [];
   bus.on((event) => event.type === "denied" && denied.push(event.subject));

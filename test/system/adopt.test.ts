@@ -1,7 +1,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { Client } from "../../kernel/ipc/client.ts";
-import { AUTH, ECHO, ps, type Row, STANDIN, System, until } from "../helpers/system.ts";
+import { AUTH, ECHO, kernelRow, ps, STANDIN, System, services, until } from "../helpers/system.ts";
 
 let system: System;
 let client: Client;
@@ -16,9 +16,7 @@ test.before(async () => {
 });
 test.after(() => system.stop());
 
-const services = (rows: Row[]) =>
-  rows.filter(({ kind }) => kind === "service").map(({ id, pid, epoch }) => [id, pid, epoch]);
-const kernel = async () => (await ps(client)).find(({ id }) => id === "kernel")!;
+const kernel = () => kernelRow(client);
 /** Resolves once another kernel than `pid` answers. */
 const successor = async (pid: number) => {
   await until("a new kernel answers", async () => (await kernel()).pid !== pid, system);

@@ -9,7 +9,7 @@ export interface Credentials {
   url: string;
   name: string;
   jwt: string;
-  seed: Uint8Array;
+  seed: string;
 }
 
 /** The directory of this user's system. */
@@ -23,7 +23,7 @@ export function appCredentials(): Credentials | undefined {
   if (text === undefined) return undefined;
   delete process.env.SOMA_CREDS;
   const { url, name, jwt, seed } = JSON.parse(text) as { url: string; name: string; jwt: string; seed: string };
-  return { url, name, jwt, seed: new TextEncoder().encode(seed) };
+  return { url, name, jwt, seed };
 }
 
 /**
@@ -62,7 +62,7 @@ function creds(path: string, missing: string): Omit<Credentials, "url"> {
   const text = read(path, missing);
   try {
     const { name, jwt, key } = parseCreds(text);
-    return { name, jwt, seed: new TextEncoder().encode(key.seed) };
+    return { name, jwt, seed: key.seed };
   } catch (cause) {
     throw new SomaError("EINVAL", `${path} is no NATS creds file: make one with "soma app grant"`, { cause });
   }

@@ -34,6 +34,16 @@ export const grant = z.object({
 /** A grant as kept in the bucket: the exact bytes that were signed, and auth's Ed25519 signature over them. */
 export const signedGrant = z.object({ body: z.string(), signature: z.string() });
 
+/** What a holder shall get; the key is the holder's own, and only its public half travels. */
+const wish = z.object({
+  holder: name,
+  publicKey: z.string(),
+  calls: z.array(callName).min(1),
+  caveats: caveats.default({}),
+  expiresMs: count.optional(),
+});
+const credential = z.object({ jwt: z.string(), grant });
+
 export const auth = table({
   admit: {
     kind: "call",
@@ -42,7 +52,7 @@ export const auth = table({
     idempotent: false,
     ttl: 5_000,
     input: z.object({ app: name, holder: name, publicKey: z.string() }),
-    output: z.object({ jwt: z.string(), grant }),
+    output: credential,
   },
   install: {
     kind: "call",
@@ -78,14 +88,8 @@ export const auth = table({
     right: "person",
     idempotent: false,
     ttl: 5_000,
-    input: z.object({
-      holder: name,
-      publicKey: z.string(),
-      calls: z.array(callName).min(1),
-      caveats: caveats.default({}),
-      expiresMs: count.optional(),
-    }),
-    output: z.object({ jwt: z.string(), grant }),
+    input: wish,
+    output: credential,
   },
   derive: {
     kind: "call",
@@ -93,14 +97,8 @@ export const auth = table({
     right: "app",
     idempotent: false,
     ttl: 5_000,
-    input: z.object({
-      holder: name,
-      publicKey: z.string(),
-      calls: z.array(callName).min(1),
-      caveats: caveats.default({}),
-      expiresMs: count.optional(),
-    }),
-    output: z.object({ jwt: z.string(), grant }),
+    input: wish,
+    output: credential,
   },
   revoke: {
     kind: "call",

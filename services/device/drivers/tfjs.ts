@@ -1,6 +1,7 @@
 // Owns running a Llama on any TensorFlow.js, in its plain operations (engine/plain.ts). There is no KV: a block holds the ids
 // of its tokens, and each step computes its sequences again from their first token. That is slow on long texts, exact on every
 // backend, and lets blocks be copied, shared and moved as the interface wants: it batches, takes prompts in chunks and preempts.
+
 import { createHash } from "node:crypto";
 import { createReadStream } from "node:fs";
 import { pipeline } from "node:stream/promises";
@@ -11,6 +12,7 @@ import { resolveArchitecture } from "../engine/architecture.ts";
 import { type LlamaConfig, llamaStates } from "../engine/llama.ts";
 import type { Ops, Rotation, Tf } from "../engine/ops.ts";
 import { plainOps } from "../engine/plain.ts";
+import { checkBlock, copyIn, copyOut } from "./blocks.ts";
 import {
   blockTokens,
   type LoadedModel,
@@ -142,15 +144,11 @@ class TfjsModel implements LoadedModel {
   }
 
   readBlocks(blocks: readonly number[]): Uint8Array {
-    const bytes = new Uint8Array(blocks.length * BLOCK);
-    for (const [i, block] of blocks.entries()) bytes.set(this.block(block), i * BLOCK);
-    return bytes;
+    return copyOut(blocks, BLOCK, (index) => this.block(index));
   }
 
   writeBlocks(blocks: readonly number[], bytes: Uint8Array): void {
-    if (bytes.length !== blocks.length * BLOCK)
-      throw new SomaError("EINVAL", `${blocks.length} blocks are ${blocks.length * BLOCK} bytes, not ${bytes.length}`);
-    for (const [i, block] of blocks.entries()) this.block(block).set(bytes.subarray(i * BLOCK, (i + 1) * BLOCK));
+    copyIn(blocks, BLOCK, (index) => this.block(index), bytes);
   }
 
   copyBlock(from: number, to: number): void {
@@ -167,8 +165,7 @@ class TfjsModel implements LoadedModel {
 
   private block(index: number): Uint8Array {
     if (this.ended) throw this.ended;
-    if (!Number.isInteger(index) || index < 0 || index >= this.blocks)
-      throw new SomaError("EINVAL", `block ${index} is not in 0..${this.blocks - 1}`);
+    checkBlock(index, this.blocks);
     return new Uint8Array(this.ids.buffer, index * BLOCK, BLOCK);
   }
 

@@ -56,7 +56,7 @@ async function refusal(promise: Promise<unknown>, code: Code, message: RegExp): 
 
 /** A connection with what auth gave; `closed` when the broker ended it for good. */
 async function join(name: string, jwt: string, key: ReturnType<typeof createKey>) {
-  const bus = await NatsBus.connect({ url: world.url, name, jwt: () => jwt, seed: new TextEncoder().encode(key.seed) });
+  const bus = await NatsBus.connect({ url: world.url, name, jwt: () => jwt, seed: key.seed });
   buses.push(bus);
   const lost = new Promise<void>((resolve) =>
     bus.on(({ type }) => (type === "lost" || type === "closed") && resolve()),

@@ -17,7 +17,7 @@ test.before(async () => {
   world = await startWorld();
   signer = world.authority.role("app", APP_ROLE);
   const { name, jwt, key } = world.authority.systemUser();
-  const seed = new TextEncoder().encode(key.seed);
+  const { seed } = key;
   const system = await NatsBus.connect({ url: world.url, name, jwt: () => jwt, seed });
   await world.authority.push((subject, body) => ask(system, subject, body));
   await system.close();
@@ -28,7 +28,7 @@ async function steal(name: string, tags: string[]): Promise<NatsBus> {
   const key = createKey("user");
   const nats = { issuer_account: world.authority.account, tags };
   const jwt = mint("user", { name, sub: key.publicKey, iat: Math.floor(Date.now() / 1000), nats }, signer);
-  const seed = new TextEncoder().encode(key.seed);
+  const { seed } = key;
   return NatsBus.connect({ url: world.url, name: NAME.test(name) ? name : "thief", jwt: () => jwt, seed });
 }
 

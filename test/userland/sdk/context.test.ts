@@ -39,7 +39,7 @@ test("a named context is a file of that name, or any file by its path", () => {
   write("contexts/lab.json", { url: "nats://lab:4222", creds: file });
   const found = credentials("lab");
   assert.equal([found.url, found.name, found.jwt], ["nats://lab:4222", "person", jwt]);
-  assert.is(new TextDecoder().decode(found.seed), key.seed);
+  assert.is(found.seed, key.seed);
   assert.equal(credentials(join(home, "contexts", "lab.json")), found);
   process.env.SOMA_CONTEXT = "lab";
   assert.equal(credentials(), found);
@@ -86,7 +86,7 @@ test("where no system runs, the error says how to start one", () => {
 test("an app's credential is taken out of its environment, once", () => {
   process.env.SOMA_CREDS = JSON.stringify({ url: "nats://127.0.0.1:1", name: "echo-1", jwt, seed: key.seed });
   const found = appCredentials()!;
-  assert.equal([found.name, new TextDecoder().decode(found.seed)], ["echo-1", key.seed]);
+  assert.equal([found.name, found.seed], ["echo-1", key.seed]);
   assert.not.ok("SOMA_CREDS" in process.env);
   assert.is(appCredentials(), undefined);
 });

@@ -1,9 +1,11 @@
 // A model on the wasm driver: one shared memory, and one pool of one thread for each tensor thread. A pool of one, because
 // Piscina has no affinity: like this thread 0 always leads, and quanta stay in the order in which they were handed over.
+
 import { fileURLToPath } from "node:url";
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { Piscina } from "piscina";
 import { SomaError } from "../../../../kernel/abi/errors.ts";
+import { checkBlock, copyIn, copyOut } from "../blocks.ts";
 import {
   blockTokens,
   type LoadedModel,
@@ -120,16 +122,11 @@ class WasmModel implements LoadedModel {
   }
 
   readBlocks(blocks: readonly number[]): Uint8Array {
-    const bytes = new Uint8Array(blocks.length * this.bytes.block);
-    for (const [i, block] of blocks.entries()) bytes.set(this.block(block), i * this.bytes.block);
-    return bytes;
+    return copyOut(blocks, this.bytes.block, (index) => this.block(index));
   }
 
   writeBlocks(blocks: readonly number[], bytes: Uint8Array): void {
-    const size = this.bytes.block;
-    if (bytes.length !== blocks.length * size)
-      throw new SomaError("EINVAL", `${blocks.length} blocks are ${blocks.length * size} bytes, not ${bytes.length}`);
-    for (const [i, block] of blocks.entries()) this.block(block).set(bytes.subarray(i * size, (i + 1) * size));
+    copyIn(blocks, this.bytes.block, (index) => this.block(index), bytes);
   }
 
   copyBlock(from: number, to: number): void {
@@ -152,8 +149,7 @@ class WasmModel implements LoadedModel {
 
   private block(index: number): Uint8Array {
     if (this.memory === noMemory) throw this.ended;
-    if (!Number.isInteger(index) || index < 0 || index >= this.blocks)
-      throw new SomaError("EINVAL", `block ${index} is not in 0..${this.blocks - 1}`);
+    checkBlock(index, this.blocks);
     return new Uint8Array(this.memory.buffer, this.layout.kv + index * this.bytes.block, this.bytes.block);
   }
 
