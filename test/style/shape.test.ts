@@ -21,9 +21,9 @@ test("every file says in its first line what it owns", () => {
   );
 });
 
-test("no file is over 600 lines", () => {
+test("no file is over 400 lines", () => {
   assert.equal(
-    product.filter((file) => text(file).split("\n").length > 600),
+    product.filter((file) => text(file).split("\n").length > 400),
     [],
   );
 });

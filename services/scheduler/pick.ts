@@ -1,0 +1,56 @@
+// Owns the pick: which sequences make the next quantum of a slot, and which give up their KV for a better one that waits.
+import type { Charges } from "./charges.ts";
+import { goesBefore, type Order } from "./order.ts";
+import type { Policy } from "./policies.ts";
+import { AHEAD, BATCH, BRIEF, TENURE } from "./quanta.ts";
+import { blocksOf, rest, type Sequence } from "./sequence.ts";
+import { fits, type Slot } from "./slot.ts";
+
+/** Sequences of other apps that the best waiting one goes before, as many as its KV needs; none when that is not enough. */
+export function victims(slot: Slot, fresh: Sequence | undefined, policy: Policy): Sequence[] {
+  if (fresh === undefined || fits(slot, fresh)) return [];
+  const candidates = [...slot.ready.values()]
+    .filter(
+      (one) => one.account !== fresh.account && one.computed - one.since >= TENURE && goesBefore(policy, fresh, one),
+    )
+    .sort((a, b) => (goesBefore(policy, a, b) ? 1 : -1));
+  const chosen: Sequence[] = [];
+  let short = slot.leased + blocksOf(fresh) - slot.blocks;
+  for (const one of candidates) {
+    if (short <= 0) break;
+    chosen.push(one);
+    short -= blocksOf(one);
+  }
+  return short > 0 ? [] : chosen;
+}
+
+/** The best sequences by the policy, charged: those that are there, and of `waiting` others as long as their KV fits. */
+export function choose(slot: Slot, waiting: Order<Sequence> | undefined, policy: Policy, charges: Charges): Sequence[] {
+  const chosen: Sequence[] = [];
+  const passed: Sequence[] = [];
+  while (chosen.length < BATCH) {
+    const here = slot.ready.first;
+    // Strictly in order: a large one is not passed by small ones for ever.
+    const fresh = waiting?.first;
+    if (fresh !== undefined && fits(slot, fresh) && (here === undefined || goesBefore(policy, fresh, here))) {
+      waiting!.delete(fresh);
+      slot.leased += blocksOf(fresh);
+      fresh.device = slot.device;
+      fresh.since = fresh.computed;
+      charges.charge(fresh);
+      chosen.push(fresh);
+    } else if (here !== undefined) {
+      slot.ready.delete(here);
+      // A score or a vector is asked for once; what goes on may be named in the next quantum already.
+      if (here.charged.length === 0 || (here.input.mode === "generate" && here.charged.length < AHEAD)) {
+        charges.charge(here);
+        chosen.push(here);
+      } else passed.push(here);
+    } else break;
+  }
+  // Only what goes on for long is worth a second quantum before the first has come back.
+  const brief = chosen.every((one) => one.charged.length > 1 && rest(one) <= BRIEF);
+  if (brief) for (const sequence of chosen) charges.refund(sequence);
+  for (const sequence of [...chosen, ...passed]) slot.ready.add(sequence);
+  return brief ? [] : chosen;
+}

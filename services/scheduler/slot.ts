@@ -1,0 +1,47 @@
+// Owns a model on a device as the scheduler knows it: quanta in flight there, sequences whose KV is there, blocks set aside.
+import type { z } from "zod";
+import type { scheduler } from "../../kernel/abi/syscalls/scheduler.ts";
+import { Order } from "./order.ts";
+import type { Policy } from "./policies.ts";
+import { blocksOf, type Sequence } from "./sequence.ts";
+
+export type Placement = z.output<typeof scheduler.place.input>;
+
+export interface Flight {
+  quantum: string;
+  /** Made long, for nobody waited. */
+  long: boolean;
+  /** Which attempt at each of its sequences it belongs to. */
+  attempts: Map<string, number>;
+}
+
+export interface Slot extends Placement {
+  /** Quanta that were handed over; `long` ones are to be cut short when somebody comes. */
+  inFlight: Flight[];
+  /** Sequences whose KV is there, and the blocks set aside for them until their end. */
+  ready: Order<Sequence>;
+  leased: number;
+}
+
+export function openSlot(placement: Placement, policy: Policy): Slot {
+  return { ...placement, inFlight: [], ready: new Order(policy), leased: 0 };
+}
+
+export function fits(slot: Slot, sequence: Sequence): boolean {
+  return slot.leased + blocksOf(sequence) <= slot.blocks;
+}
+
+/** A quantum made long for nobody waited is cut for any newcomer, a short one only for an app's single one: a flood cuts none. */
+export function hurries({ account }: Sequence, { long }: Flight): boolean {
+  return long || account.active === 1;
+}
+
+/** Counts a quantum as over; undefined when it was not in flight there. */
+export function returned(slot: Slot | undefined, quantum: string): Flight | undefined {
+  const at = slot?.inFlight.findIndex((one) => one.quantum === quantum) ?? -1;
+  return at < 0 ? undefined : slot!.inFlight.splice(at, 1)[0];
+}
+
+export function slotKey(deviceName: string, model: string): string {
+  return `${deviceName}/${model}`;
+}
