@@ -41,8 +41,9 @@ export async function loadTfjs(tf: Tf, name: string, spec: LoadSpec): Promise<Lo
       `driver ${name} runs Llama models only, not ${spec.config.model_type}: use driver wasm`,
     );
   // The driver's own reading of config.json knows all rotations; the architecture for training only the plain one.
-  const { frequencies, visible } = shapeOf(spec.config);
-  if (visible) throw new SomaError("EINVAL", `driver ${name} has no sliding window: use driver wasm`);
+  const { rotations, attention } = shapeOf(spec.config);
+  if (attention.some(({ visible }) => visible))
+    throw new SomaError("EINVAL", `driver ${name} has no sliding window: use driver wasm`);
   const plain = { ...spec.config, rope_scaling: null };
   const { architecture, config } = resolveArchitecture("llama", plain);
   const weights = new Map<string, Tensor>();
@@ -54,7 +55,7 @@ export async function loadTfjs(tf: Tf, name: string, spec: LoadSpec): Promise<Lo
     throw error;
   }
   const hash = spec.weightsHash ?? (await sha256(spec.weights));
-  const rotation = rotationOf(tf, config.max_position_embeddings, frequencies);
+  const rotation = rotationOf(tf, config.max_position_embeddings, rotations[0]!);
   return new TfjsModel(tf, config, weights, rotation, spec.kvBlocks, `${name}:${tf.getBackend()}-plain:${hash}:f32`);
 }
 

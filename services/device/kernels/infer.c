@@ -64,6 +64,39 @@ static void swiglu(const Worker *w, const u32 *a) {
   }
 }
 
+// gate = gelu(gate) * up, the tanh form: x * sigmoid(2 sqrt(2 / pi) (x + 0.044715 x^3)). As swiglu.
+static void geglu(const Worker *w, const u32 *a) {
+  u32 panels = (a[3] + PANEL - 1) / PANEL, threads = w->control->threads;
+  u32 first = share(panels, w->thread, threads) * PANEL, end = share(panels, w->thread + 1, threads) * PANEL;
+  for (u32 row = 0; row < w->control->rows; row++) {
+    f32 *gate = floats(a[0]) + row * a[2], *up = floats(a[1]) + row * a[2];
+    for (u32 i = first; i < end; i += 4) {
+      v128_t x = LD(gate + i), one = SPLAT(1), cube = MUL(MUL(x, x), x);
+      v128_t u = MUL(ADD(x, MUL(cube, SPLAT(0.044715f))), SPLAT(-1.5957691216057308f));
+      ST(gate + i, MUL(DIV(x, ADD(one, exp_f32x4(u))), LD(up + i)));
+    }
+  }
+}
+
+// to[row] += norm(from[row]), which is overwritten. a: from, gain, to, width, epsilon. Threads share the groups, as in norm.
+static void add_normed(const Worker *w, const u32 *a) {
+  u32 width = a[3], step = padded(width);
+  for (u32 row = 0; row < w->control->rows; row++) {
+    if (row / GROUP % w->control->threads != w->thread) continue;
+    f32 *from = floats(a[0]) + row * step, *to = floats(a[2]) + row * step;
+    normalise(from, floats(a[1]), from, width, as_f32(a[4]));
+    for (u32 i = 0; i < width; i += 4) ST(to + i, ADD(LD(to + i), LD(from + i)));
+  }
+}
+
+// rows *= factor. a: rows, floats between them, columns, factor.
+static void scale(const Worker *w, const u32 *a) {
+  for (u32 row = w->thread; row < w->control->rows; row += w->control->threads) {
+    f32 *x = floats(a[0]) + row * a[1];
+    for (u32 i = 0; i < a[2]; i += 4) ST(x + i, MUL(LD(x + i), SPLAT(as_f32(a[3]))));
+  }
+}
+
 // log(sum(exp(row))) of each selected row. a: rows, floats between them, columns, to.
 static void log_sum_exp(const Worker *w, const u32 *a) {
   u32 columns = a[2];
@@ -95,6 +128,9 @@ static void run(const Worker *w, const Op *op) {
     case 9: attend(w, op->a); break;
     case 10: swiglu(w, op->a); break;
     case 11: log_sum_exp(w, op->a); break;
+    case 20: geglu(w, op->a); break;
+    case 21: add_normed(w, op->a); break;
+    case 22: scale(w, op->a); break;
     default: __builtin_trap();
     }
     if (op->sync) barrier(w->control);

@@ -34,6 +34,8 @@ export interface LayerLayout {
   attentionNorm: number;
   mlpNorm: number;
   /** 0 where the family has none, here and for the biases. */
+  attentionOutNorm: number;
+  mlpOutNorm: number;
   qNorm: number;
   kNorm: number;
   q: Matrix;
@@ -66,8 +68,7 @@ export interface Layout {
   layers: LayerLayout[];
   kv: number;
   blockBytes: number;
-  cosines: number;
-  sines: number;
+  rotations: { cosines: number; sines: number }[];
   x: number;
   normed: number;
   packed: number;
@@ -132,6 +133,8 @@ export function layOut(shape: Shape, dtype: Dtype, blocks: number, threads: numb
     const [gate, up, down] = [matrix(ffn, width), matrix(ffn, width), matrix(width, ffn)];
     return {
       ...{ q, k, v, o, gate, up, down, attentionNorm: floats(width), mlpNorm: floats(width) },
+      attentionOutNorm: shape.gemma ? floats(width) : 0,
+      mlpOutNorm: shape.gemma ? floats(width) : 0,
       qNorm: shape.headNorm ? floats(headWidth) : 0,
       kNorm: shape.headNorm ? floats(headWidth) : 0,
       bias: {
@@ -146,7 +149,8 @@ export function layOut(shape: Shape, dtype: Dtype, blocks: number, threads: numb
   const blockBytes = 4 * shape.layers * 2 * kWidth * blockTokens;
   const kv = take(blocks * blockBytes);
 
-  const [cosines, sines] = [floats((context * headWidth) / 2), floats((context * headWidth) / 2)];
+  const angles = () => floats((context * headWidth) / 2);
+  const rotations = shape.rotations.map(() => ({ cosines: angles(), sines: angles() }));
   const scratch = Math.ceil(end / 64) * 64;
   const widest = Math.max(width, qWidth, ffn);
   const rows = (columns: number): number => floats(maxRows * padded(columns));
@@ -168,8 +172,7 @@ export function layOut(shape: Shape, dtype: Dtype, blocks: number, threads: numb
       layers,
       kv,
       blockBytes,
-      cosines,
-      sines,
+      rotations,
       ...activations,
       scores,
       scoreLine,
@@ -183,5 +186,5 @@ export function layOut(shape: Shape, dtype: Dtype, blocks: number, threads: numb
 export const blockTableWords = (context: number): number =>
   Math.min(2 ** 20, maxSequences * Math.ceil(context / blockTokens));
 
-/** An op is 16 words. Per layer 17 of them at most, and few before and after. */
-const programBytes = (layers: number): number => 64 * (17 * layers + 32);
+/** An op is 16 words. Per layer 19 of them at most, and few before and after. */
+const programBytes = (layers: number): number => 64 * (19 * layers + 32);

@@ -6,7 +6,7 @@ import type { Shape } from "./shape.ts";
 /** Opcodes of kernels/infer.c. */
 const op = {
   ...{ embed: { f32: 1, int8: 2 }, norm: 3, pack: { f32: 4, int8: 5 }, linear: { f32: 6, int8: 7 } },
-  ...{ place: 8, attend: 9, swiglu: 10, logSumExp: 11 },
+  ...{ place: 8, attend: 9, swiglu: 10, logSumExp: 11, geglu: 20, addNormed: 21, scale: 22 },
 } as const;
 
 const opWords = 16;
@@ -77,26 +77,34 @@ export function writePrograms(shape: Shape, layout: Layout, memory: WebAssembly.
 
   const body = next * 4;
   emit(op.embed[dtype], 1, x, layout.embedding.at, layout.embedding.scales, width);
+  if (shape.gemma) emit(op.scale, 1, x, padded(width), width, float(Math.sqrt(width)));
+  // What a part of a layer gives is added to x, by Gemma only after a norm.
+  const add = (matrix: Matrix, bias: number, gain: number) => {
+    linear(matrix, bias, gain ? normed : x, 1, gain ? 0 : 1);
+    if (gain) emit(op.addNormed, 0, normed, gain, x, width, epsilon);
+  };
   layout.layers.forEach((layer, index) => {
+    const { visible, rotation: turn } = shape.attention[index]!;
     norm(layer.attentionNorm, 0);
     pack(normed, width, 0);
     linear(layer.q, layer.bias.q, q, 0);
     linear(layer.k, layer.bias.k, k, 0);
     linear(layer.v, layer.bias.v, v, 1);
     const blocks = [layout.kv, index, shape.layers] as const;
-    const rotation = [layout.cosines, layout.sines, layer.qNorm, layer.kNorm, epsilon] as const;
+    const { cosines, sines } = layout.rotations[turn]!;
+    const rotation = [cosines, sines, layer.qNorm, layer.kNorm, epsilon] as const;
     emit(op.place, 1, q, k, v, heads, kvHeads, headWidth, ...rotation, ...blocks);
-    const scores = [layout.scores, layout.scoreLine, shape.visible] as const;
-    emit(op.attend, 1, q, attended, heads, kvHeads, headWidth, float(1 / Math.sqrt(headWidth)), ...blocks, ...scores);
+    const scores = [layout.scores, layout.scoreLine, visible] as const;
+    emit(op.attend, 1, q, attended, heads, kvHeads, headWidth, float(shape.scoreScale), ...blocks, ...scores);
     pack(attended, heads * headWidth, 0);
-    linear(layer.o, layer.bias.o, x, 1, 1);
+    add(layer.o, layer.bias.o, layer.attentionOutNorm);
     norm(layer.mlpNorm, 0);
     pack(normed, width, 0);
     linear(layer.gate, layer.bias.gate, gate, 0);
     linear(layer.up, layer.bias.up, up, 0);
-    emit(op.swiglu, 1, gate, up, padded(ffn), ffn);
+    emit(shape.gemma ? op.geglu : op.swiglu, 1, gate, up, padded(ffn), ffn);
     pack(gate, ffn, 0);
-    linear(layer.down, layer.bias.down, x, 1, 1);
+    add(layer.down, layer.bias.down, layer.mlpOutNorm);
   });
   end();
   const head = next * 4;

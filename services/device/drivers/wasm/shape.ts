@@ -9,13 +9,17 @@ interface Family {
   headNorm: boolean;
   /** The config's sliding_window is in use. */
   window: boolean;
+  /** Gemma: gains are stored less 1, what attention and MLP give is normed too, embeddings are scaled, GELU gates. */
+  gemma: boolean;
 }
 
+const llama: Family = { qkvBias: false, headNorm: false, window: false, gemma: false };
 const families: Record<string, Family> = {
-  llama: { qkvBias: false, headNorm: false, window: false },
-  mistral: { qkvBias: false, headNorm: false, window: true },
-  qwen2: { qkvBias: true, headNorm: false, window: false },
-  qwen3: { qkvBias: false, headNorm: true, window: false },
+  llama,
+  mistral: { ...llama, window: true },
+  qwen2: { ...llama, qkvBias: true },
+  qwen3: { ...llama, headNorm: true },
+  gemma3_text: { ...llama, headNorm: true, window: true, gemma: true },
 };
 
 export interface Shape extends Family {
@@ -31,10 +35,19 @@ export interface Shape extends Family {
   tied: boolean;
   outBias: boolean;
   mlpBias: boolean;
+  /** What the scores of attention are multiplied by. */
+  scoreScale: number;
+  /** By layer. */
+  attention: Attention[];
+  /** Angle per position of each pair of a head, headWidth / 2 numbers; layers that see a window may have their own. */
+  rotations: Float64Array[];
+}
+
+export interface Attention {
   /** Positions that a token sees, itself included; 0 = all. */
   visible: number;
-  /** Angle per position of each pair of a head, headWidth / 2 numbers. */
-  frequencies: Float64Array;
+  /** Which of the rotations. */
+  rotation: number;
 }
 
 const unsupported = (what: string): never => {
@@ -58,10 +71,14 @@ export function shapeOf(config: Record<string, unknown>): Shape {
   if (heads % kvHeads) unsupported(`${heads} heads cannot share ${kvHeads} KV heads evenly`);
   if (headWidth % 8) unsupported(`head_dim ${headWidth} is not a multiple of 8`);
   if (width % 4) unsupported(`hidden_size ${width} is not a multiple of 4`);
-  if ((config.hidden_act ?? "silu") !== "silu")
-    unsupported(`hidden_act ${config.hidden_act} is not supported; only silu`);
+  const [field, act] = family.gemma ? ["hidden_activation", "gelu_pytorch_tanh"] : ["hidden_act", "silu"];
+  if ((config[field] ?? act) !== act) unsupported(`${field} ${config[field]} is not supported; only ${act}`);
+  for (const cap of ["attn_logit_softcapping", "final_logit_softcapping"])
+    if (config[cap]) unsupported(`${cap} is not supported`);
+  if (config.use_bidirectional_attention) unsupported("use_bidirectional_attention is not supported");
   const context = size("max_position_embeddings", 2048);
-  const uses = config.use_sliding_window ?? family.window;
+  const layers = size("num_hidden_layers");
+  const attention = attentionOf(config, family, layers, size);
   const attentionBias = config.attention_bias === true;
   return {
     ...family,
@@ -70,17 +87,56 @@ export function shapeOf(config: Record<string, unknown>): Shape {
     mlpBias: config.mlp_bias === true,
     vocab: size("vocab_size"),
     width,
-    layers: size("num_hidden_layers"),
+    layers,
     heads,
     kvHeads,
     headWidth,
     ffn: size("intermediate_size"),
     context,
     epsilon: typeof config.rms_norm_eps === "number" ? config.rms_norm_eps : 1e-6,
-    tied: config.tie_word_embeddings === true,
-    visible: uses && config.sliding_window ? size("sliding_window") : 0,
-    frequencies: frequencies(config, headWidth, context),
+    // Gemma's configs leave out what is its default.
+    tied: (config.tie_word_embeddings ?? family.gemma) === true,
+    scoreScale: 1 / Math.sqrt(family.gemma ? size("query_pre_attn_scalar", 256) : headWidth),
+    attention,
+    rotations: rotationsOf(config, family, headWidth, context),
   };
+}
+
+function attentionOf(
+  config: Record<string, unknown>,
+  { window, gemma }: Family,
+  layers: number,
+  size: (field: string) => number,
+): Attention[] {
+  const uses = (config.use_sliding_window ?? window) && config.sliding_window;
+  const visible = uses ? size("sliding_window") : 0;
+  const kinds = config.layer_types as string[] | undefined;
+  if (kinds && (!Array.isArray(kinds) || kinds.length !== layers))
+    unsupported(`layer_types must name ${layers} layers`);
+  // Before there were layer_types: Gemma's every sixth layer sees all, and the first ones of Qwen do.
+  const every = Number(config.sliding_window_pattern ?? config._sliding_window_pattern ?? 6);
+  const first = gemma ? 0 : Number(config.max_window_layers ?? 0);
+  return Array.from({ length: layers }, (_, layer) => {
+    const kind = kinds?.[layer];
+    if (kind !== undefined && kind !== "sliding_attention" && kind !== "full_attention")
+      unsupported(`layer_types ${kind} is not supported; use full_attention or sliding_attention`);
+    const sees = kind ? kind === "sliding_attention" : gemma ? (layer + 1) % every !== 0 : layer >= first;
+    return { visible: sees ? visible : 0, rotation: gemma && sees ? 1 : 0 };
+  });
+}
+
+// transformers 5 has rope_parameters by kind of layer; before, a field of its own held what local layers turn by.
+function rotationsOf(
+  config: Record<string, unknown>,
+  { gemma }: Family,
+  headWidth: number,
+  context: number,
+): Float64Array[] {
+  if (!gemma) return [frequencies(config, headWidth, context)];
+  const kinds = config.rope_parameters as Record<string, unknown> | undefined;
+  const local = kinds?.sliding_attention ?? { rope_theta: config.rope_local_base_freq ?? 10_000 };
+  const full = { ...config, rope_theta: config.rope_theta ?? 1_000_000, rope_parameters: kinds?.full_attention };
+  return [full, { rope_parameters: local }].map((one) => frequencies(one, headWidth, context));
 }
 
 // Rotation frequencies, as transformers computes them for each rope_type.

@@ -116,6 +116,12 @@ export function readWeights(
     const tensor = find(name, [length]);
     read(tensor, tensor.at, length, layout.scratch, to);
   };
+  const gain = (name: string, length: number, to: number) => {
+    vector(name, length, to);
+    if (!shape.gemma || to === 0) return;
+    const gains = new Float32Array(memory.buffer, to, length);
+    for (let i = 0; i < length; i++) gains[i]! += 1;
+  };
   const matrix = (name: string, { at, scales, rows, columns }: Matrix) => {
     const tensor = find(name, [rows, columns]);
     const [raw, rowsAsF32] = [layout.scratch, layout.scratch + 4 * panel * columns];
@@ -128,14 +134,19 @@ export function readWeights(
   };
 
   matrix("model.embed_tokens.weight", layout.embedding);
-  vector("model.norm.weight", shape.width, layout.finalNorm);
+  gain("model.norm.weight", shape.width, layout.finalNorm);
   if (layout.head !== layout.embedding) matrix("lm_head.weight", layout.head);
   layout.layers.forEach((layer, index) => {
     const name = (part: string) => `model.layers.${index}.${part}`;
-    vector(name("input_layernorm.weight"), shape.width, layer.attentionNorm);
-    vector(name("post_attention_layernorm.weight"), shape.width, layer.mlpNorm);
-    vector(name("self_attn.q_norm.weight"), shape.headWidth, layer.qNorm);
-    vector(name("self_attn.k_norm.weight"), shape.headWidth, layer.kNorm);
+    const [afterAttention, mlp] = shape.gemma
+      ? [layer.attentionOutNorm, "pre_feedforward_layernorm"]
+      : [0, "post_attention_layernorm"];
+    gain(name("input_layernorm.weight"), shape.width, layer.attentionNorm);
+    gain(name("post_attention_layernorm.weight"), shape.width, afterAttention);
+    gain(name(`${mlp}.weight`), shape.width, layer.mlpNorm);
+    gain(name("post_feedforward_layernorm.weight"), shape.width, layer.mlpOutNorm);
+    gain(name("self_attn.q_norm.weight"), shape.headWidth, layer.qNorm);
+    gain(name("self_attn.k_norm.weight"), shape.headWidth, layer.kNorm);
     for (const part of ["q", "k", "v", "o", "gate", "up", "down"] as const) {
       const where = name(`${"qkvo".includes(part) ? "self_attn" : "mlp"}.${part}_proj`);
       matrix(`${where}.weight`, layer[part]);
@@ -147,11 +158,14 @@ export function readWeights(
 /** Angles of all positions, as cosines and sines. */
 export function writeRotation(shape: Shape, layout: Layout, memory: WebAssembly.Memory): void {
   const half = shape.headWidth / 2;
-  const cosines = new Float32Array(memory.buffer, layout.cosines, layout.context * half);
-  const sines = new Float32Array(memory.buffer, layout.sines, layout.context * half);
-  for (let i = 0; i < cosines.length; i++) {
-    const angle = Math.floor(i / half) * shape.frequencies[i % half]!;
-    cosines[i] = Math.cos(angle);
-    sines[i] = Math.sin(angle);
-  }
+  shape.rotations.forEach((frequencies, which) => {
+    const at = layout.rotations[which]!;
+    const cosines = new Float32Array(memory.buffer, at.cosines, layout.context * half);
+    const sines = new Float32Array(memory.buffer, at.sines, layout.context * half);
+    for (let i = 0; i < cosines.length; i++) {
+      const angle = Math.floor(i / half) * frequencies[i % half]!;
+      cosines[i] = Math.cos(angle);
+      sines[i] = Math.sin(angle);
+    }
+  });
 }

@@ -1,0 +1,85 @@
+// The driver against Hugging Face transformers, on the recorded answers of test/fixtures/models (make.py made them).
+import { readFileSync } from "node:fs";
+import path from "node:path";
+import { fileURLToPath } from "node:url";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import type { LoadedModel, LoadSpec } from "../../../../../services/device/drivers/driver.ts";
+import { wasm } from "../../../../../services/device/drivers/wasm/driver.ts";
+import { readFloats, readHeader, readInts } from "../../../../../services/device/engine/safetensors.ts";
+import { logSoftmax } from "./reference.ts";
+import { distributions, everything, greedy, quantum, run } from "./run.ts";
+
+const fixtures = fileURLToPath(new URL("../../../../fixtures/models", import.meta.url));
+const blocks = Array.from({ length: 32 }, (_, i) => i);
+
+interface Expected {
+  ids: number[];
+  /** Logits after each of `ids`. */
+  logits: number[][];
+  /** What follows the first 16 ids. */
+  greedy: number[];
+  /** Sampled from the model. */
+  text: number[];
+}
+
+function expectedOf(dir: string): Expected {
+  const bytes = readFileSync(path.join(dir, "expected.safetensors"));
+  const { entries } = readHeader(bytes);
+  const ints = (name: string) => [...readInts(bytes, entries.get(name)!)];
+  const flat = readFloats(bytes, entries.get("logits")!);
+  const vocab = entries.get("logits")!.shape[1]!;
+  const logits = Array.from({ length: 64 }, (_, i) => [...flat.subarray(i * vocab, (i + 1) * vocab)]);
+  return { ids: ints("ids"), greedy: ints("greedy"), text: ints("text"), logits };
+}
+
+async function loaded(dir: string, dtype: LoadSpec["dtype"], use: (model: LoadedModel) => Promise<void>) {
+  const config = JSON.parse(readFileSync(path.join(dir, "config.json"), "utf8"));
+  const weights = path.join(dir, "model.safetensors");
+  const model = await wasm.load({ config, weights, dtype, kvBlocks: 40, threads: 1, nice: 0 });
+  await use(model).finally(() => model.unload());
+}
+
+/** Perplexity of a text. */
+async function perplexity(model: LoadedModel, ids: number[]): Promise<number> {
+  const { report } = await run(model, quantum([{ ids, blocks, sample: null, maxNew: 0, logprobsOf: true }]));
+  const logprobs = report.seqs[0]!.logprobs!.slice(1) as number[];
+  return Math.exp(-logprobs.reduce((sum, one) => sum + one, 0) / logprobs.length);
+}
+
+/** How far perplexity may be off, by the way weights are kept. */
+const tolerance = { int8: 0.01 } as const;
+
+for (const name of ["llama", "qwen2", "qwen3", "gemma3"]) {
+  const dir = path.join(fixtures, name);
+  const expected = expectedOf(dir);
+
+  test(`${name}: logits are within 2e-3 of transformers over 64 positions, and 64 greedy ids are the same`, () =>
+    loaded(dir, "f32", async (model) => {
+      // Each position's distribution comes from a sequence of its own that ends there: prefixes of the same ids.
+      const seqs = expected.ids.map((_, i) => ({ seq: `s${i}`, ids: expected.ids.slice(0, i + 1) }));
+      let worst = 0;
+      for (const { seq, ids } of seqs) {
+        const given = { seq, ids, blocks: blocks.slice(0, 5), sample: everything(model) };
+        const [row] = distributions((await run(model, quantum([given]))).tokens);
+        const wanted = logSoftmax(expected.logits[ids.length - 1]!);
+        for (const [id, value] of row!.entries()) worst = Math.max(worst, Math.abs(value - wanted[id]!));
+      }
+      assert.ok(worst < 2e-3, `off by ${worst}`);
+      const given = { ids: expected.ids.slice(0, 16), blocks, sample: greedy, maxNew: 64 };
+      const { report } = await run(model, quantum([given]));
+      assert.equal(report.seqs[0]!.newIds, expected.greedy);
+    }));
+
+  for (const [dtype, most] of Object.entries(tolerance))
+    test(`${name}: the perplexity of a text is within ${100 * most} % of f32's with ${dtype} weights`, async () => {
+      const found: number[] = [];
+      for (const kind of ["f32", dtype] as LoadSpec["dtype"][])
+        await loaded(dir, kind, async (model) => void found.push(await perplexity(model, expected.text)));
+      const [f32, quantised] = found as [number, number];
+      assert.ok(Math.abs(quantised / f32 - 1) < most, `${quantised} instead of ${f32}`);
+      assert.ok(quantised !== f32, `${dtype} is exact: is it used at all?`);
+    });
+}
+
+test.run();
