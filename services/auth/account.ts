@@ -34,12 +34,22 @@ function windowStart({ windowMs }: Limit, now: number): number {
   return Math.floor(now / windowMs) * windowMs;
 }
 
-/** Spent in this window, with what is leased: a lease counts until it is settled or returns, whatever window it began in. */
-export function used(account: Account, budget: Budget, limit: Limit, now: number): number {
+/** Spent in the window that holds `now`. */
+export function spent(account: Account, budget: Budget, limit: Limit, now: number): number {
   const { since, amount } = account.spent[budget];
-  let total = since === windowStart(limit, now) ? amount : 0;
+  return since === windowStart(limit, now) ? amount : 0;
+}
+
+/** Set aside: a lease counts until it is settled or returns, whatever window it began in. */
+export function leased(account: Account, budget: Budget, now: number): number {
+  let total = 0;
   for (const lease of Object.values(account.leases)) if (lease.until > now) total += lease[budget];
   return total;
+}
+
+/** Spent in this window, with what is leased. */
+export function used(account: Account, budget: Budget, limit: Limit, now: number): number {
+  return spent(account, budget, limit, now) + leased(account, budget, now);
 }
 
 /** What may be leased now. */
@@ -47,28 +57,61 @@ export function left(account: Account, budget: Budget, limit: Limit, now: number
   return Math.max(0, limit.amount - used(account, budget, limit, now));
 }
 
+/** When the window ends, in unix ms. */
+export function resetsAt(limit: Limit, now: number): number {
+  return windowStart(limit, now) + limit.windowMs;
+}
+
 /**
- * Leases what is wanted, or what is left of it. EDQUOT when nothing is left of a budget that is wanted; it says when there
- * will be more.
+ * Leases what is wanted, or what is left of it; a lease that is there already is changed and renewed, so that asking again
+ * does no harm. EDQUOT when less than `least` is left, or nothing of a budget that is wanted: who, how much, until when.
  */
 export function reserve(
   account: Account,
   limits: Limits,
-  { id, wanted, holder }: { id: string; wanted: Amounts; holder: string },
+  { id, wanted, least, holder }: { id: string; wanted: Amounts; least: Amounts; holder: string },
   now: number,
 ): { account: Account; lease: Lease } {
+  const { [id]: _, ...leases } = account.leases;
+  const others = { ...account, leases };
   const lease: Lease = { ...wanted, until: now + LEASE_MS };
   for (const budget of BUDGETS) {
     const limit = limits[budget];
     if (limit === undefined || wanted[budget] === 0) continue;
-    lease[budget] = Math.min(wanted[budget], left(account, budget, limit, now));
-    if (lease[budget] > 0) continue;
-    const wait = windowStart(limit, now) + limit.windowMs - now;
-    const what = `"${holder}" has used its ${limit.amount} ${budget} of this window`;
-    const next = `wait ${Math.ceil(wait / 1000)} s, or get a larger budget: soma app grant ${holder} --${budget === "tokens" ? "tokens" : "device-ms"} ...`;
-    throw new SomaError("EDQUOT", `${what}: ${next}`, { retryAfterMs: wait });
+    lease[budget] = Math.min(wanted[budget], left(others, budget, limit, now));
+    if (lease[budget] < Math.max(1, least[budget])) throw overdrawn(holder, budget, limit, account, least[budget], now);
   }
-  return { account: { ...account, leases: { ...account.leases, [id]: lease } }, lease };
+  return { account: { ...account, leases: { ...leases, [id]: lease } }, lease };
+}
+
+function overdrawn(
+  holder: string,
+  budget: Budget,
+  limit: Limit,
+  account: Account,
+  least: number,
+  now: number,
+): SomaError {
+  const { unit, option, of } = WORDS[budget];
+  const reset = resetsAt(limit, now);
+  const aside = leased(account, budget, now);
+  const per = windowName(limit.windowMs);
+  const what = `"${holder}" has used ${of(used(account, budget, limit, now))} of its ${of(limit.amount)} ${unit} per ${per}`;
+  const why = aside > 0 ? ` (${of(aside)} of them set aside for calls that run)` : "";
+  const need = least > 0 ? `, and this needs up to ${of(least)}` : "";
+  const next = `wait until ${new Date(reset).toISOString()}, or raise it: soma app grant ${holder} ${option} ${of(2 * Math.max(limit.amount, least))}/${per} ...`;
+  return new SomaError("EDQUOT", `${what}${why}${need}: ${next}`, { retryAfterMs: reset - now });
+}
+
+/** How each budget is spoken of, and given. */
+const WORDS: Record<Budget, { unit: string; option: string; of: (amount: number) => number }> = {
+  tokens: { unit: "tokens", option: "--tokens", of: (amount) => amount },
+  deviceMs: { unit: "device-seconds", option: "--device-seconds", of: (amount) => Math.ceil(amount / 100) / 10 },
+};
+
+function windowName(ms: number): string {
+  const names: Record<number, string> = { 60000: "minute", 3600000: "hour", 86400000: "day" };
+  return names[ms] ?? `${ms / 1_000}s`;
 }
 
 /** Charges what was used of a lease and ends it, even if it had returned. Nothing happens when it is settled already. */

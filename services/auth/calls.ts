@@ -55,6 +55,11 @@ export function calls({ registrar, apps, ledger, client, machine }: Parts): Hand
     apps: () => ({
       apps: apps.all().map(([name, app]) => ({ app: name, needs: app.needs.calls, approved: isApproved(app) })),
       grants: registrar.all(),
+      budgets: registrar
+        .all()
+        .flatMap((grant) =>
+          ledger.rows(grant.id, registrar.limits(grant)).map((row) => ({ holder: grant.holder, ...row })),
+        ),
     }),
     // The app's record goes last, so that whoever was cut short may ask again.
     forget: async ({ app }, { mid }) => {
@@ -69,13 +74,14 @@ export function calls({ registrar, apps, ledger, client, machine }: Parts): Hand
       return revocations.length === 0 ? { revoked, deleted } : drop(revocations, mid, { revoked, deleted });
     },
     whoami: (_input, { caller }) => ({ caller, role: roleOf(caller), grant: registrar.of(caller) ?? null }),
-    reserve: async ({ holder, tokens, deviceMs }) => {
+    reserve: async ({ holder, lease: name, tokens, deviceMs, least }) => {
       const grant = registrar.of(holder);
       if (grant === undefined && roleOf(holder) === "app") throw noGrant(holder);
       const limits = grant === undefined ? {} : registrar.limits(grant);
       // Whoever has no budget needs no lease.
       if (grant === undefined || Object.keys(limits).length === 0) return { lease: "", tokens, deviceMs, expiresMs: 0 };
-      const { id, lease } = await ledger.reserve(grant.id, holder, limits, { tokens, deviceMs });
+      const id = `${grant.id}.${name}`;
+      const lease = await ledger.reserve(id, holder, limits, { tokens, deviceMs }, least);
       return { lease: id, tokens: lease.tokens, deviceMs: lease.deviceMs, expiresMs: LEASE_MS };
     },
     settle: async ({ lease, tokens, deviceMs }) => {

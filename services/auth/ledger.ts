@@ -7,14 +7,27 @@ import {
   emptyAccount,
   type Lease,
   type Limits,
+  leased,
+  left,
   prune,
   reserve,
+  resetsAt,
   settle,
+  spent,
   used,
 } from "./account.ts";
-import type { Budget } from "./caveats.ts";
+import { BUDGETS, type Budget, type Limit } from "./caveats.ts";
 
 const ACCOUNT = "spent.";
+
+interface Standing {
+  budget: Budget;
+  spent: number;
+  leased: number;
+  left: number;
+  /** Unix ms. */
+  resetsAt: number;
+}
 
 /**
  * What is in memory is changed at once, so that concurrent callers see each other; it is answered when the bucket has it.
@@ -23,17 +36,14 @@ const ACCOUNT = "spent.";
 export class Ledger {
   private readonly accounts = new Map<string, Account>();
   private readonly writing = new Map<string, { again: boolean; done: Promise<void> }>();
-  private number = 0;
 
   private constructor(
     private readonly kv: Bucket<unknown>,
-    /** Differs from start to start: part of the ids of leases. */
-    private readonly start: string,
     private readonly now: () => number,
   ) {}
 
-  static async open(kv: Bucket<unknown>, start: string, now: () => number = Date.now): Promise<Ledger> {
-    const ledger = new Ledger(kv, start, now);
+  static async open(kv: Bucket<unknown>, now: () => number = Date.now): Promise<Ledger> {
+    const ledger = new Ledger(kv, now);
     for (const { key, value } of await kv.entries(`${ACCOUNT}*`))
       ledger.accounts.set(key.slice(ACCOUNT.length), value as Account);
     return ledger;
@@ -44,11 +54,18 @@ export class Ledger {
     return this.accounts.get(id) ?? emptyAccount();
   }
 
-  async reserve(grant: string, holder: string, limits: Limits, wanted: Amounts): Promise<{ id: string; lease: Lease }> {
-    const id = `${grant}.${this.start}-${this.number++}`;
-    const { account, lease } = reserve(this.account(grant), limits, { id, wanted, holder }, this.now());
+  /** `id`: of the lease, `<grant>.<name>`. `least`: EDQUOT when less is left. */
+  async reserve(
+    id: string,
+    holder: string,
+    limits: Limits,
+    wanted: Amounts,
+    least: Amounts = { tokens: 0, deviceMs: 0 },
+  ): Promise<Lease> {
+    const grant = grantOf(id);
+    const { account, lease } = reserve(this.account(grant), limits, { id, wanted, least, holder }, this.now());
     await this.put(grant, account);
-    return { id, lease };
+    return lease;
   }
 
   /** `limits`: those of the grant that the lease belongs to. */
@@ -66,6 +83,19 @@ export class Ledger {
       return limit === undefined ? 0 : used(this.account(grant), budget, limit, this.now());
     };
     return { tokens: of("tokens"), deviceMs: of("deviceMs") };
+  }
+
+  /** How a grant stands with each of its budgets. */
+  rows(grant: string, limits: Limits): (Pick<Limit, "amount" | "windowMs"> & Standing)[] {
+    const [account, now] = [this.account(grant), this.now()];
+    return BUDGETS.flatMap((budget) => {
+      const limit = limits[budget];
+      if (limit === undefined) return [];
+      const amounts = { spent: spent(account, budget, limit, now), leased: leased(account, budget, now) };
+      return [
+        { budget, ...limit, ...amounts, left: left(account, budget, limit, now), resetsAt: resetsAt(limit, now) },
+      ];
+    });
   }
 
   /** Has `grant` take over what a revoked child, with its own children, used. */

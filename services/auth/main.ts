@@ -17,11 +17,11 @@ const SWEEP_MS = 5_000;
 const KEYS = 1_024;
 const KERNEL_MS = 2_000;
 
-await runService("auth", async ({ bus, client, server, log, recorder, identity, epoch, crash }) => {
+await runService("auth", async ({ bus, client, server, log, recorder, identity, crash }) => {
   const grants = await Kv.open<SignedGrant>(bus, "grants");
   const records = await Kv.open<unknown>(bus, "ledger");
   for (const kv of [grants, records]) await kv.tidy();
-  const ledger = await Ledger.open(records, String(epoch));
+  const ledger = await Ledger.open(records);
   const registrar = await Registrar.open({ grants, records, ledger, minter: minter(secretsOf(identity.secrets)) });
   const apps = await Apps.open(await Kv.open<App>(bus, "apps"));
   const machine = createActor(

@@ -34,6 +34,19 @@ export const grant = z.object({
 /** A grant as kept in the bucket: the exact bytes that were signed, and auth's Ed25519 signature over them. */
 export const signedGrant = z.object({ body: z.string(), signature: z.string() });
 
+/** A grant's budget as it stands: `leased` is set aside for calls that run, `resetsAt` in unix ms. */
+export const budgetRow = z.object({
+  holder: z.string(),
+  budget: z.enum(["tokens", "deviceMs"]),
+  /** Its own: what it handed on to children is theirs. */
+  amount: count,
+  windowMs: count,
+  spent: count,
+  leased: count,
+  left: count,
+  resetsAt: z.number(),
+});
+
 /** What a holder shall get; the key is the holder's own, and only its public half travels. */
 const wish = z.object({
   holder: name,
@@ -119,6 +132,7 @@ export const auth = table({
     output: z.object({
       apps: z.array(z.object({ app: z.string(), needs: z.array(z.string()), approved: z.boolean() })),
       grants: z.array(grant),
+      budgets: z.array(budgetRow),
     }),
   },
   forget: {
@@ -141,11 +155,19 @@ export const auth = table({
   },
   reserve: {
     kind: "call",
-    what: "lease a slice of a budget before it is spent",
+    what: "lease a slice of a budget before it is spent; under the same name again, change or renew it",
     right: "service",
-    idempotent: false,
+    idempotent: true,
     ttl: 2_000,
-    input: z.object({ holder: z.string(), tokens: count.default(0), deviceMs: count.default(0) }),
+    input: z.object({
+      holder: z.string(),
+      /** Chosen by who leases, never used twice for another slice. */
+      lease: z.string().regex(/^[a-z0-9-]{1,64}$/),
+      tokens: count.default(0),
+      deviceMs: count.default(0),
+      /** EDQUOT when less is left. */
+      least: z.object({ tokens: count.default(0), deviceMs: count.default(0) }).prefault({}),
+    }),
     output: z.object({ lease: z.string(), tokens: count, deviceMs: count, expiresMs: z.number() }),
   },
   settle: {

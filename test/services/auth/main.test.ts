@@ -185,7 +185,9 @@ test("while the kernel is away a revocation is obeyed and answered, and the brok
 test("of 50 that reserve while auth is killed no two have the same tokens, before and after together", async () => {
   await give("rich", ["memory.get"], { caveats: { tokens: { amount: 1_000, windowMs: 24 * 3600_000 } } });
   const scheduler = await world.client("scheduler-1");
-  const reserve = () => scheduler.call("auth.reserve", { holder: "rich", tokens: 30 }, { retry: false });
+  let leases = 0;
+  const reserve = () =>
+    scheduler.call("auth.reserve", { holder: "rich", lease: `l${leases++}`, tokens: 30 }, { retry: false });
   const first = Promise.allSettled(Array.from({ length: 25 }, reserve));
   const second = Promise.allSettled(
     Array.from({ length: 25 }, async (_, i) => {
@@ -216,7 +218,7 @@ test("of 50 that reserve while auth is killed no two have the same tokens, befor
 test("whoever has no budget is leased what it wants, and a stranger nothing", async () => {
   await give("free", ["memory.get"]);
   const scheduler = await world.client("scheduler-2");
-  const reserve = (holder: string) => scheduler.call("auth.reserve", { holder, tokens: 5 });
+  const reserve = (holder: string) => scheduler.call("auth.reserve", { holder, lease: "l", tokens: 5 });
   assert.equal(await reserve("free"), { lease: "", tokens: 5, deviceMs: 0, expiresMs: 0 });
   assert.is((await reserve("person")).tokens, 5);
   await scheduler.call("auth.settle", { lease: "", tokens: 5 });

@@ -23,14 +23,14 @@ class Auth {
   now = 20_000 * DAY;
   registrar!: Registrar;
   ledger!: Ledger;
-  private starts = 0;
+  private leases = 0;
   private keys = Array.from({ length: 64 }, () => createKey("user").publicKey);
 
   /** As after a crash: nothing but the disk is left. */
   async open(): Promise<this> {
     const records = this.disk.bucket<unknown>("ledger");
     const now = () => this.now;
-    this.ledger = await Ledger.open(records, String(this.starts++), now);
+    this.ledger = await Ledger.open(records, now);
     const grants = this.disk.bucket("grants") as never;
     this.registrar = await Registrar.open({ grants, records, ledger: this.ledger, minter: secrets, now });
     return this;
@@ -43,7 +43,8 @@ class Auth {
   async reserve(holder: string, amount: number): Promise<{ id: string; tokens: number }> {
     const grant = this.registrar.of(holder)!;
     const wanted = { tokens: amount, deviceMs: 0 };
-    const { id, lease } = await this.ledger.reserve(grant.id, holder, this.registrar.limits(grant), wanted);
+    const id = `${grant.id}.${this.leases++}`;
+    const lease = await this.ledger.reserve(id, holder, this.registrar.limits(grant), wanted);
     return { id, tokens: lease.tokens };
   }
 
@@ -132,7 +133,7 @@ test("an expired grant holds nothing, its name is free at once, and the sweep gi
   const child = () => registrar.derive("tin", "child", auth.key(), { ...wanted(100), expiresMs: 5_000 });
   const { grant } = await child();
   assert.is(grant.expiresAt, auth.now + 5_000);
-  await refusal(auth.reserve("tin", 1), "EDQUOT", /has used its 0 tokens/);
+  await refusal(auth.reserve("tin", 1), "EDQUOT", /has used 0 of its 0 tokens/);
   auth.now += 5_000;
   assert.is(registrar.of("child"), undefined);
   await child();
