@@ -142,6 +142,16 @@ export const STORES = {
     full: "refuse",
     what: "virtual time of each principal",
   },
+  slices: {
+    kind: "kv",
+    owner: "scheduler",
+    readers: [],
+    maxBytes: 4 * MB,
+    maxAgeMs: 0,
+    history: 1,
+    full: "refuse",
+    what: "what may be in use of leased budgets, should the scheduler die",
+  },
   audit: {
     kind: "stream",
     owner: "kernel",

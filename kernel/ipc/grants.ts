@@ -32,6 +32,8 @@ const LONGEST_TIMER = 0x7fffffff;
 /** Holder -> the grant it has now. The bucket is the truth; a record that auth did not sign counts as none. */
 export class GrantTable {
   private readonly known = new Map<string, Known>();
+  /** The same grants, by their ids. */
+  private readonly ids = new Map<string, Grant>();
   private readonly former = new Map<string, "revoked" | "expired">();
   private readonly listeners = new Set<(holder: string) => void>();
   private readonly running: (holder: string) => number;
@@ -63,10 +65,12 @@ export class GrantTable {
   apply(holder: string, record: unknown): void {
     const before = this.known.get(holder);
     const next = record === undefined ? undefined : this.verify(holder, record, before);
+    if (before !== undefined) this.ids.delete(before.grant.id);
     if (next === undefined) {
       this.known.delete(holder);
     } else {
       this.known.set(holder, next);
+      this.ids.set(next.grant.id, next.grant);
       this.former.delete(holder);
     }
     if (before !== undefined && before.grant.id !== next?.grant.id) this.gone(holder, "revoked");
@@ -83,6 +87,22 @@ export class GrantTable {
   find(holder: string): Grant | undefined {
     const grant = this.known.get(holder)?.grant;
     return grant !== undefined && !this.expired(grant) ? grant : undefined;
+  }
+
+  /** The valid grant with this id. */
+  byId(id: string): Grant | undefined {
+    const grant = this.ids.get(id);
+    return grant !== undefined && !this.expired(grant) ? grant : undefined;
+  }
+
+  /** The share of the machine that an app has: the largest weight of its holders, for they share it. 1 when none names one. */
+  weightOf(app: string): number {
+    let most: number | undefined;
+    for (const { grant } of this.known.values()) {
+      if (grant.app !== app || grant.caveats.weight === undefined || this.expired(grant)) continue;
+      most = Math.max(most ?? 0, grant.caveats.weight);
+    }
+    return most ?? 1;
   }
 
   /** How many holders have one. */
@@ -118,7 +138,7 @@ export class GrantTable {
 
   /** A holder and those it handed its grant on to run no more together than its grant allows, nor do those above it. */
   private checkConcurrency(grant: Grant): void {
-    for (let above: Grant | undefined = grant; above !== undefined; above = this.byId(above.parent)) {
+    for (let above: Grant | undefined = grant; above !== undefined; above = this.above(above)) {
       const { concurrency } = above.caveats;
       // Each child's is at most its parent's, so that of a grant without any no parent has one.
       if (concurrency === undefined) return;
@@ -132,15 +152,13 @@ export class GrantTable {
   }
 
   private isWithin(grant: Grant, id: string): boolean {
-    for (let above: Grant | undefined = grant; above !== undefined; above = this.byId(above.parent))
+    for (let above: Grant | undefined = grant; above !== undefined; above = this.above(above))
       if (above.id === id) return true;
     return false;
   }
 
-  private byId(id: string | null): Grant | undefined {
-    if (id === null) return undefined;
-    for (const { grant } of this.known.values()) if (grant.id === id) return grant;
-    return undefined;
+  private above({ parent }: Grant): Grant | undefined {
+    return parent === null ? undefined : this.ids.get(parent);
   }
 
   private missing(caller: string, name: string, expired: boolean): SomaError {
@@ -175,6 +193,7 @@ export class GrantTable {
     for (const [holder, { grant }] of this.known) {
       if (!this.expired(grant)) continue;
       this.known.delete(holder);
+      this.ids.delete(grant.id);
       this.gone(holder, "expired");
     }
     this.arm();

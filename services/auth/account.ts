@@ -79,7 +79,8 @@ export function reserve(
     const limit = limits[budget];
     if (limit === undefined || wanted[budget] === 0) continue;
     lease[budget] = Math.min(wanted[budget], left(others, budget, limit, now));
-    if (lease[budget] < Math.max(1, least[budget])) throw overdrawn(holder, budget, limit, account, least[budget], now);
+    const short = Math.max(1, least[budget]) - lease[budget];
+    if (short > 0) throw overdrawn(holder, budget, limit, account, short, now);
   }
   return { account: { ...account, leases: { ...leases, [id]: lease } }, lease };
 }
@@ -89,18 +90,17 @@ function overdrawn(
   budget: Budget,
   limit: Limit,
   account: Account,
-  least: number,
+  short: number,
   now: number,
 ): SomaError {
   const { unit, option, of } = WORDS[budget];
-  const reset = resetsAt(limit, now);
-  const aside = leased(account, budget, now);
+  const [all, aside, reset] = [used(account, budget, limit, now), leased(account, budget, now), resetsAt(limit, now)];
   const per = windowName(limit.windowMs);
-  const what = `"${holder}" has used ${of(used(account, budget, limit, now))} of its ${of(limit.amount)} ${unit} per ${per}`;
+  const what = `"${holder}" has used ${of(all)} of its ${of(limit.amount)} ${unit} per ${per}`;
   const why = aside > 0 ? ` (${of(aside)} of them set aside for calls that run)` : "";
-  const need = least > 0 ? `, and this needs up to ${of(least)}` : "";
-  const next = `wait until ${new Date(reset).toISOString()}, or raise it: soma app grant ${holder} ${option} ${of(2 * Math.max(limit.amount, least))}/${per} ...`;
-  return new SomaError("EDQUOT", `${what}${why}${need}: ${next}`, { retryAfterMs: reset - now });
+  const raise = `soma app grant ${holder} ${option} ${of(2 * (limit.amount + short))}/${per} ...`;
+  const next = `wait until ${new Date(reset).toISOString()}, or raise it: ${raise}`;
+  return new SomaError("EDQUOT", `${what}${why} and lacks ${of(short)} more: ${next}`, { retryAfterMs: reset - now });
 }
 
 /** How each budget is spoken of, and given. */

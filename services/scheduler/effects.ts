@@ -9,6 +9,7 @@ import type { Context } from "../../kernel/ipc/service.ts";
 import type { Kv } from "../../kernel/ipc/store.ts";
 import type { SavedAccount } from "./accounts.ts";
 import type { Board, Input, Placement } from "./board.ts";
+import type { Budgets } from "./budgets.ts";
 
 const listed = deviceCalls.list.output.pick({ device: true, models: true });
 type Listed = z.output<typeof listed>;
@@ -25,12 +26,14 @@ export class Effects {
   constructor(
     private readonly ctx: Context,
     private readonly queue: Board,
+    private readonly budgets: Budgets,
     private readonly clock: Kv<SavedAccount>,
   ) {}
 
   /** Hears of devices; takes virtual time over from a former instance; asks every device what it has, and drops what ran for that one. */
   async open(): Promise<void> {
     const { bus, client } = this.ctx;
+    await this.budgets.open();
     for (const { key, value } of await this.clock.entries()) this.queue.accounts.restore(key, value);
     bus.subscribe("evt.*.device", ({ subject, data }) => {
       const body = decode(data) as { epoch?: number };
@@ -47,9 +50,9 @@ export class Effects {
     this.timers = [setInterval(() => this.tick(), TICK_MS), setInterval(() => void this.save(), SAVE_MS)];
   }
 
-  stop(): Promise<void> {
+  async stop(): Promise<void> {
     for (const timer of this.timers) clearInterval(timer);
-    return this.save();
+    await Promise.all([this.budgets.stop(), this.save()]);
   }
 
   private async survey(device: string, epoch: number): Promise<void> {
@@ -110,6 +113,20 @@ export class Effects {
         { executed: "no" },
       );
     }
+    const { mid, principal, signal } = request;
+    const held = this.budgets.admit(mid, principal, input.model, input.ids.length + input.maxNew);
+    if (held === undefined) return this.enqueue(input, request);
+    held.then(
+      // Canceled meanwhile: its end was before its beginning.
+      () => (signal.aborted ? this.budgets.ended(mid) : this.enqueue(input, request)),
+      (error) => {
+        this.budgets.ended(mid);
+        this.ctx.server.fail(mid, error);
+      },
+    );
+  }
+
+  private enqueue(input: Input, request: Request): void {
     const { mid } = request;
     this.queue.add(mid, request.principal.principal, request.reply, request.deadline, input);
     request.signal.addEventListener("abort", () => this.drop(mid), { once: true });
@@ -160,8 +177,11 @@ export class Effects {
     // Before the quantum, whose newcomers get the room.
     for (const seq of drop) void this.tell(device, quantum.model, seq);
     if (cut) this.interrupt(device, quantum.model);
+    const mids = quantum.seqs.map(({ seq }) => seq);
+    this.budgets.departed(mids);
     try {
       const report = await client.call("device.run", quantum, { instance: device, retry: false });
+      this.budgets.landed(mids, quantum.model, report);
       for (const { id, output, problem } of this.queue.report(device, quantum.model, report)) {
         this.queue.remove(id);
         if (output) server.reply(id, output);
@@ -169,6 +189,7 @@ export class Effects {
       }
     } catch (error) {
       if (!isSomaError(error)) return void crash(error);
+      this.budgets.landed(mids, quantum.model);
       log.warn({ device, code: error.code, quantum: quantum.quantum }, "a quantum was lost: its sequences run again");
       this.queue.lost(device, quantum);
       // Refused, not lost: trying again would be refused again.
@@ -180,6 +201,7 @@ export class Effects {
   }
 
   private tick(): void {
+    void this.budgets.tick().catch(this.ctx.crash);
     const now = performance.now();
     for (const { id, input, arrivedAt, device } of [...this.queue.sequences.values()]) {
       if (device !== undefined || now - arrivedAt < PLACE_MS || this.queue.capacity(input.model) !== undefined)

@@ -4,16 +4,26 @@ import { runService } from "../../kernel/ipc/service.ts";
 import { Kv } from "../../kernel/ipc/store.ts";
 import type { SavedAccount } from "./accounts.ts";
 import { Board } from "./board.ts";
+import { Budgets } from "./budgets.ts";
 import { calls } from "./calls.ts";
 import { Effects } from "./effects.ts";
 import { schedulerMachine } from "./machine.ts";
+import type { Amounts } from "./quota.ts";
 
 await runService("scheduler", async (ctx) => {
   const queue = new Board(
     () => performance.now(),
-    (principal) => ctx.grants.find(principal)?.caveats.weight ?? 1,
+    (principal) => ctx.grants.weightOf(principal),
   );
-  const effects = new Effects(ctx, queue, await Kv.open<SavedAccount>(ctx.bus, "clock"));
+  const budgets = new Budgets({
+    client: ctx.client,
+    grants: ctx.grants,
+    journal: await Kv.open<Amounts>(ctx.bus, "slices"),
+    name: `${ctx.instance}-${ctx.epoch}`,
+    log: ctx.log,
+    crash: ctx.crash,
+  });
+  const effects = new Effects(ctx, queue, budgets, await Kv.open<SavedAccount>(ctx.bus, "clock"));
   const open = fromPromise(() => effects.open());
   const machine = createActor(schedulerMachine.provide({ actors: { open } }), {
     id: "scheduler",
@@ -25,7 +35,8 @@ await runService("scheduler", async (ctx) => {
   return {
     handlers: calls(queue, effects),
     state: () => machine.getSnapshot().value,
-    figures: () => ({ policy: queue.policy, sequences: queue.sequences.size }),
+    figures: () => ({ policy: queue.policy, sequences: queue.sequences.size, slices: budgets.size }),
+    observe: ({ mid }) => budgets.ended(mid),
     stop: () => effects.stop(),
   };
 });

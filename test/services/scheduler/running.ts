@@ -1,5 +1,6 @@
 // Owns a small real system for tests: memory, device and scheduler as processes, a random model resident, a client in the model service's place.
 import { createHash } from "node:crypto";
+import type { Principal } from "../../../kernel/abi/headers.ts";
 import { servicePermissions } from "../../../kernel/abi/rights.ts";
 import type { Input, Output } from "../../../kernel/abi/syscalls.ts";
 import { Client } from "../../../kernel/ipc/client.ts";
@@ -46,16 +47,17 @@ export async function startRunning(config: Config = llama(), kvBytes = 4_000_000
     /** Runs a sequence to its end; receivers drop positions that they have. */
     async run(
       input: Partial<Input<"scheduler.run">>,
-      options: { for?: string; ttl?: number; signal?: AbortSignal } = {},
+      options: { for?: string | Principal; ttl?: number; signal?: AbortSignal } = {},
     ) {
-      const { for: principal, ...rest } = options;
+      const { for: asker, ...rest } = options;
+      const principal = typeof asker === "string" ? { principal: asker } : asker;
       const answer: Answer = { ids: [], positions: [], output: undefined as never };
       const stream = client.stream(
         "scheduler.run",
         { model: MODEL, ids: [1, 2, 3], maxNew: 8, ...input },
         {
           ...rest,
-          ...(principal === undefined ? {} : { for: { principal } }),
+          ...(principal === undefined ? {} : { for: principal }),
           complete: ({ newTokens }) => answer.ids.length >= newTokens,
         },
       );
