@@ -8,6 +8,7 @@ import { serviceOf } from "../../kernel/abi/names.ts";
 import type { device } from "../../kernel/abi/syscalls/device.ts";
 import type { Context } from "../../kernel/ipc/service.ts";
 import { type DriverRow, pickDriver } from "./drivers/registry.ts";
+import { weightBytesOf } from "./drivers/wasm/layout.ts";
 import type { Hardware } from "./hardware.ts";
 import type { TrainInput, TrainOutput } from "./job.ts";
 import type { LoadInput, Row, RunInput, RunOutput } from "./model.ts";
@@ -24,9 +25,6 @@ export interface Options {
   /** $SOMA_HOME: copies of weights and snapshots lie below it. */
   home: string;
 }
-
-/** Weights of int8 models: one byte a number and a scale a row, of a file with four bytes a number. */
-const INT8_SHARE = 0.3;
 
 export class Effects {
   readonly residents = new Map<string, Resident>();
@@ -75,7 +73,7 @@ export class Effects {
     const { ctx, hardware, drivers, home } = this.options;
     const driver = pickDriver(drivers, input.driver);
     const weights = await locateWeights(input.files.weights, join(home, "cache", "weights"), (blob) => this.read(blob));
-    const weightBytes = Math.ceil(input.files.weights.bytes * (input.dtype === "int8" ? INT8_SHARE : 1));
+    const weightBytes = weightBytesOf(input.config, input.dtype);
     const usedBytes = this.rows().reduce((sum, row) => sum + row.weightBytes + row.kvBytes, 0);
     const kvBlocks = blocksFor(
       input.config,

@@ -53,7 +53,7 @@ export class Catalog {
   }
 
   private state(record: ModelRecord): string {
-    const states = (["f32", "int8"] as const).map((dtype) => this.options.residents.state(residentId(record, dtype)));
+    const states = (["f32", "int8", "int4"] as const).map((dtype) => this.options.residents.state(residentId(record, dtype)));
     return states.find((state) => state !== undefined && state !== "absent") ?? "stored";
   }
 
@@ -153,7 +153,7 @@ export class Catalog {
    * Loads a version, then points the alias at it in one write: requests from then on run on it, those that run go on with
    * the former one, which is given back after the last of them.
    */
-  async deploy(found: Found, alias: string, dtype?: "f32" | "int8"): Promise<{ previous: string | null }> {
+  async deploy(found: Found, alias: string, dtype?: "f32" | "int8" | "int4"): Promise<{ previous: string | null }> {
     const { registry, residents } = this.options;
     const chosen = { record: found.record, dtype: dtype ?? "f32" };
     const { name, version } = chosen.record;
@@ -173,7 +173,7 @@ export class Catalog {
   async remove(record: ModelRecord): Promise<void> {
     const { registry, residents, texts, folders } = this.options;
     await registry.remove(record);
-    for (const dtype of ["f32", "int8"] as const) residents.retire(residentId(record, dtype));
+    for (const dtype of ["f32", "int8", "int4"] as const) residents.retire(residentId(record, dtype));
     texts.forget(record);
     await folders.remove(folders.of(record));
   }

@@ -52,7 +52,7 @@ export interface ModelRecord {
 export interface Alias {
   name: string;
   version: number;
-  dtype: "f32" | "int8";
+  dtype: "f32" | "int8" | "int4";
 }
 
 /** `name@version`, as messages and commands show it. */

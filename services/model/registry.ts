@@ -18,7 +18,7 @@ const keys = {
 
 export interface Found {
   record: ModelRecord;
-  dtype: "f32" | "int8";
+  dtype: "f32" | "int8" | "int4";
 }
 
 export class Registry {

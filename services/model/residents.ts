@@ -9,13 +9,13 @@ export interface Wanted {
   config: Record<string, unknown>;
   bytes: number;
   sha256: string;
-  dtype: "f32" | "int8";
+  dtype: "f32" | "int8" | "int4";
 }
 
 type Resident = ActorRefFrom<typeof residentMachine>;
 
 /** What devices and the scheduler call a version. */
-export function residentId(record: { name: string; version: number }, dtype: "f32" | "int8"): string {
+export function residentId(record: { name: string; version: number }, dtype: "f32" | "int8" | "int4"): string {
   return versionText(record) + (dtype === "f32" ? "" : `+${dtype}`);
 }
 

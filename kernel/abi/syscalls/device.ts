@@ -118,7 +118,7 @@ export const device = table({
       model: z.string(),
       config: record,
       files: modelFiles,
-      dtype: z.enum(["f32", "int8"]).default("f32"),
+      dtype: z.enum(["f32", "int8", "int4"]).default("f32"),
       kvBytes: count.optional(),
       driver: z.string().optional(),
     }),

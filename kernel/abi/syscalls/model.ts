@@ -210,7 +210,7 @@ export const model = table({
         .string()
         .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/)
         .default("default"),
-      dtype: z.enum(["f32", "int8"]).optional(),
+      dtype: z.enum(["f32", "int8", "int4"]).optional(),
     }),
     output: z.object({ alias: z.string(), model: z.string(), version: count, previous: z.string().nullable() }),
   },

@@ -16,7 +16,7 @@ export interface LoadSpec {
   /** SHA-256 of the weights file, where it is known already; otherwise the driver reads the file once more. */
   weightsHash?: string;
   /** How the weights stay in memory. */
-  dtype: "f32" | "int8";
+  dtype: "f32" | "int8" | "int4";
   /** KV blocks of `blockTokens` tokens each. */
   kvBlocks: number;
   threads: number;

@@ -121,13 +121,15 @@ static void run(const Worker *w, const Op *op) {
     case 2: embed_i8(w, op->a); break;
     case 3: norm(w, op->a); break;
     case 4: pack_f32(w, op->a); break;
-    case 5: pack_i16(w, op->a); break;
+    case 5: pack_quant(w, op->a); break;
     case 6: linear_f32(w, op->a); break;
     case 7: linear_i8(w, op->a); break;
     case 8: place(w, op->a); break;
     case 9: attend(w, op->a); break;
     case 10: swiglu(w, op->a); break;
     case 11: log_sum_exp(w, op->a); break;
+    case 12: embed_i4(w, op->a); break;
+    case 13: linear_i4(w, op->a); break;
     case 20: geglu(w, op->a); break;
     case 21: add_normed(w, op->a); break;
     case 22: scale(w, op->a); break;

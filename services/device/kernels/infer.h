@@ -70,10 +70,12 @@ INLINE void normalise(const f32 *x, const f32 *gain, f32 *to, u32 width, f32 eps
 
 void linear_f32(const Worker *w, const u32 *a);
 void linear_i8(const Worker *w, const u32 *a);
+void linear_i4(const Worker *w, const u32 *a);
 void pack_f32(const Worker *w, const u32 *a);
-void pack_i16(const Worker *w, const u32 *a);
+void pack_quant(const Worker *w, const u32 *a);
 void embed_f32(const Worker *w, const u32 *a);
 void embed_i8(const Worker *w, const u32 *a);
+void embed_i4(const Worker *w, const u32 *a);
 void place(const Worker *w, const u32 *a);
 void attend(const Worker *w, const u32 *a);
 

@@ -26,16 +26,16 @@ INLINE void tile(const u32 R, const u32 V, u32 K, const f32 *x, const f32 *w, f3
   finish(R, V, acc, c, c_row, bias, accumulate);
 }
 
-// C[rows, N] (+)= X W^T + bias. a: x (packed), its scales, W, its scales, bias or 0, C, floats between rows of C, N, K,
-// accumulate, selected rows only. Rows of C and the bias reach to the end of N's last panel. Threads share the panels.
+// C[rows, N] (+)= X W^T + bias. a: x (packed), W, bias or 0, C, floats between rows of C, N, K, accumulate, selected rows only.
+// Rows of C and the bias reach to the end of N's last panel. Threads share the panels.
 void linear_f32(const Worker *w, const u32 *a) {
-  u32 rows = row_count(w, a[10]), c_row = a[6], K = a[8], accumulate = a[9], panels = (a[7] + PANEL - 1) / PANEL;
+  u32 rows = row_count(w, a[8]), c_row = a[4], K = a[6], accumulate = a[7], panels = (a[5] + PANEL - 1) / PANEL;
   u32 first = share(panels, w->thread, w->control->threads), end = share(panels, w->thread + 1, w->control->threads);
   for (u32 p = first; p < end; p++) {
-    const f32 *weights = floats(a[2]) + p * PANEL * K, *bias = a[4] ? floats(a[4]) + p * PANEL : 0;
+    const f32 *weights = floats(a[1]) + p * PANEL * K, *bias = a[2] ? floats(a[2]) + p * PANEL : 0;
     for (u32 row = 0; row < rows; row += GROUP) {
       const f32 *x = floats(a[0]) + row * K;
-      f32 *c = floats(a[5]) + row * c_row + p * PANEL;
+      f32 *c = floats(a[3]) + row * c_row + p * PANEL;
       switch (min_u32(GROUP, rows - row)) {
       case 1: tile(1, 4, K, x, weights, c, c_row, bias, accumulate); break;
       case 2: tile(2, 4, K, x, weights, c, c_row, bias, accumulate); break;
@@ -51,9 +51,9 @@ void linear_f32(const Worker *w, const u32 *a) {
   }
 }
 
-// Row-major activations to groups. a: from, floats between its rows, to, scales, K, selected. Threads share the groups.
+// Row-major activations to groups. a: from, floats between its rows, to, K, selected. Threads share the groups.
 void pack_f32(const Worker *w, const u32 *a) {
-  u32 rows = row_count(w, a[5]), step = a[1], K = a[4];
+  u32 rows = row_count(w, a[4]), step = a[1], K = a[3];
   for (u32 row = w->thread * GROUP; row < rows; row += w->control->threads * GROUP) {
     u32 count = min_u32(GROUP, rows - row);
     const f32 *from = floats(a[0]) + row * step;
@@ -63,9 +63,9 @@ void pack_f32(const Worker *w, const u32 *a) {
   }
 }
 
-// Rows of a panelled table by token. a: to (rows padded to whole panels), table, its scales, width.
+// Rows of a panelled table by token. a: to (rows padded to whole panels), table, width.
 void embed_f32(const Worker *w, const u32 *a) {
-  u32 width = a[3];
+  u32 width = a[2];
   const u32 *ids = (const u32 *)w->control->ids;
   for (u32 row = w->thread; row < w->control->rows; row += w->control->threads) {
     const f32 *from = floats(a[1]) + ids[row] / PANEL * PANEL * width + ids[row] % PANEL;
@@ -74,26 +74,11 @@ void embed_f32(const Worker *w, const u32 *a) {
   }
 }
 
-INLINE f32 half_to_f32(u16 half) {
-  u32 sign = (u32)(half & 0x8000) << 16, magnitude = half & 0x7fff;
-  if (magnitude >= 0x7c00) return as_f32(sign | 0x7f800000 | (magnitude & 0x3ff) << 13);
-  // Scaling by a power of two is exact and turns subnormal halves into normal floats.
-  f32 scaled = as_f32(magnitude << 13) * 0x1p112f;
-  return sign ? -scaled : scaled;
-}
-
-// `count` numbers of a safetensors file (kind 0: F32, 1: F16, 2: BF16) as f32. Returns 1 if all are finite.
-EXPORT u32 to_f32(const void *from, u32 kind, f32 *to, u32 count) {
-  u32 finite = 1;
-  for (u32 i = 0; i < count; i++) {
-    union { f32 f; u32 u; } number;
-    if (kind == 0) number.f = ((const f32 *)from)[i];
-    else if (kind == 1) number.f = half_to_f32(((const u16 *)from)[i]);
-    else number.u = (u32)((const u16 *)from)[i] << 16;
-    finite &= (number.u & 0x7f800000) != 0x7f800000;
-    to[i] = number.f;
-  }
-  return finite;
+// 1 if none of `count` numbers is infinite or NaN.
+EXPORT u32 all_finite(const u32 *x, u32 count) {
+  u32 worst = 0;
+  for (u32 i = 0; i < count; i++) worst |= (x[i] & 0x7f800000) == 0x7f800000;
+  return !worst;
 }
 
 // One panel from `rows` <= 16 row-major weight rows; missing rows become zeros.

@@ -1,117 +1,265 @@
-// Owns int8 weights: one scale a row, panels of [K / 2][PANEL][2] so that a 16-bit dot product finishes two terms of four
-// outputs at once. Activations are 16-bit with one scale a token: as wide as the 32-bit sum allows, at no cost over 8 bits.
-// Sums of integers are exact, so their order does not matter.
+// Owns quantised weights. Both kinds lie in blocks of BLOCK_K terms of a panel's 16 outputs: 16 scales (bf16), then unsigned
+// weights, 4 terms of an output side by side. int8: one byte a weight, 1..127 around 64, [8][16][4]. int4: half a byte, 0..15
+// around 8; low halves are terms 0..15 of the block, high halves terms 16..31, [4][16][4].
+// Activations are signed bytes with one scale a block and row, so a block's sum of products is an exact integer, however it
+// is added up; these sums are scaled and added in the order of the blocks. What unsigned weights are too much by, their zero
+// times the sum of the activations, comes with the activations.
 #include "infer.h"
 
-// acc[R][V] += X W over `pairs` pairs of k. x: [pairs][R][2] i16; w: [pairs][PANEL][2] i8.
-INLINE void product_i8(const u32 R, const u32 V, u32 pairs, const i16 *x, const i8 *w, v128_t *acc) {
-  for (u32 k = 0; k < pairs; k++, x += 2 * R, w += 2 * PANEL) {
-    v128_t b[4];
-#pragma clang loop unroll(full)
-    for (u32 v = 0; v < V; v++) b[v] = wasm_i16x8_load8x8(w + 8 * v);
-#pragma clang loop unroll(full)
-    for (u32 i = 0; i < R; i++) {
-      v128_t a = wasm_v128_load32_splat(x + 2 * i);
-#pragma clang loop unroll(full)
-      for (u32 v = 0; v < V; v++) acc[i * V + v] = wasm_i32x4_add(acc[i * V + v], wasm_i32x4_dot_i16x8(a, b[v]));
-    }
-  }
+#define BLOCK_K 32
+#define STEPS (BLOCK_K / 4)
+// Bytes of a block of weights, and of one row's block of activations: scale, zero's share (i32), 32 activations.
+#define BYTES_I8 (2 * PANEL + BLOCK_K * PANEL)
+#define BYTES_I4 (2 * PANEL + BLOCK_K * PANEL / 2)
+#define BYTES_X (8 + BLOCK_K)
+
+// Loops over steps are not unrolled: V8 would keep the loads of all steps in registers, and has 15 of those.
+#define ROLLED _Pragma("clang loop unroll(disable)")
+#define UNROLLED _Pragma("clang loop unroll(full)")
+
+INLINE u32 blocks_of(u32 K) { return (K + BLOCK_K - 1) / BLOCK_K; }
+
+// The weights of vector v (outputs 4 v .. 4 v + 3) of step k. 4 bits: of step k and, in `high`, of the one half a block on.
+INLINE v128_t weights_of(const u32 bits, const u8 *w, u32 k, u32 v, v128_t *high) {
+  v128_t both = LD(w + (k * PANEL + 4 * v) * 4);
+  if (bits == 8) return both;
+  *high = wasm_v128_and(wasm_u16x8_shr(both, 4), wasm_i8x16_splat(15));
+  return wasm_v128_and(both, wasm_i8x16_splat(15));
 }
 
-INLINE void tile_i8(const u32 R, const u32 V, u32 pairs, const i16 *x, const f32 *x_scale, const i8 *w, const f32 *w_scale,
-                    f32 *c, u32 c_row, const f32 *bias, u32 accumulate) {
-  v128_t acc[8];
-#pragma clang loop unroll(full)
-  for (u32 i = 0; i < R * V; i++) acc[i] = wasm_i32x4_splat(0);
-  product_i8(R, V, pairs, x, w, acc);
-#pragma clang loop unroll(full)
+#ifdef __wasm_relaxed_simd__
+// sums[R][V] += products of one step. A dot product of bytes that are 0..127 on the one side is exact on every host. It gives
+// 16-bit sums of two terms; eight of those with 4-bit weights stay below 8 * 2 * 15 * 127 < 2^15, so they are widened once a
+// block; with 8-bit weights each time.
+INLINE void step(const u32 bits, const u32 R, const u32 V, const i8 *x, const v128_t *b, v128_t *sums) {
+  UNROLLED
   for (u32 i = 0; i < R; i++) {
-#pragma clang loop unroll(full)
+    v128_t a = wasm_v128_load32_splat(x + i * 4);
+    UNROLLED
     for (u32 v = 0; v < V; v++) {
-      f32 *to = c + i * c_row + 4 * v;
-      v128_t sum = MUL(wasm_f32x4_convert_i32x4(acc[i * V + v]), MUL(SPLAT(x_scale[i]), LD(w_scale + 4 * v)));
-      if (bias) sum = ADD(sum, LD(bias + 4 * v));
-      if (accumulate) sum = ADD(sum, LD(to));
-      ST(to, sum);
+      v128_t pairs = __builtin_wasm_relaxed_dot_i8x16_i7x16_s_i16x8(a, b[v]), *sum = sums + i * V + v;
+      *sum = bits == 4 ? wasm_i16x8_add(*sum, pairs)
+                       : wasm_i32x4_add(*sum, wasm_i32x4_dot_i16x8(pairs, wasm_i16x8_splat(1)));
     }
   }
 }
 
-// The same arguments as linear_f32.
-void linear_i8(const Worker *w, const u32 *a) {
-  u32 rows = row_count(w, a[10]), c_row = a[6], pairs = (a[8] + 1) / 2, accumulate = a[9];
-  u32 panels = (a[7] + PANEL - 1) / PANEL;
-  u32 first = share(panels, w->thread, w->control->threads), end = share(panels, w->thread + 1, w->control->threads);
-  for (u32 p = first; p < end; p++) {
-    const i8 *weights = (const i8 *)a[2] + p * PANEL * 2 * pairs;
-    const f32 *scales = floats(a[3]) + p * PANEL, *bias = a[4] ? floats(a[4]) + p * PANEL : 0;
-    for (u32 row = 0; row < rows; row += GROUP) {
-      const i16 *x = (const i16 *)a[0] + row * 2 * pairs;
-      const f32 *x_scale = floats(a[1]) + row;
-      f32 *c = floats(a[5]) + row * c_row + p * PANEL;
-      switch (min_u32(GROUP, rows - row)) {
-      case 1: tile_i8(1, 4, pairs, x, x_scale, weights, scales, c, c_row, bias, accumulate); break;
-      case 2: tile_i8(2, 4, pairs, x, x_scale, weights, scales, c, c_row, bias, accumulate); break;
-      case 3:
-        for (u32 half = 0; half < PANEL; half += 8)
-          tile_i8(3, 2, pairs, x, x_scale, weights + 2 * half, scales + half, c + half, c_row, bias ? bias + half : 0,
-                  accumulate);
-        break;
-      default:
-        for (u32 half = 0; half < PANEL; half += 8)
-          tile_i8(4, 2, pairs, x, x_scale, weights + 2 * half, scales + half, c + half, c_row, bias ? bias + half : 0,
-                  accumulate);
+// sums[R][V] = products of one block. x: [8][R][4]. R and V must be literals.
+INLINE void block_sums(const u32 bits, const u32 R, const u32 V, const i8 *x, const u8 *w, v128_t *sums) {
+  UNROLLED
+  for (u32 i = 0; i < R * V; i++) sums[i] = wasm_i32x4_splat(0);
+  ROLLED
+  for (u32 k = 0; k < (bits == 8 ? STEPS : STEPS / 2); k++) {
+    v128_t b[4], high[4];
+    UNROLLED
+    for (u32 v = 0; v < V; v++) b[v] = weights_of(bits, w, k, v, high + v);
+    step(bits, R, V, x + k * R * 4, b, sums);
+    if (bits == 4) step(bits, R, V, x + (k + STEPS / 2) * R * 4, high, sums);
+  }
+  if (bits == 8) return;
+  UNROLLED
+  for (u32 i = 0; i < R * V; i++) sums[i] = wasm_i32x4_dot_i16x8(sums[i], wasm_i16x8_splat(1));
+}
+#else
+// sums[R][V] = products of one block, two outputs of four terms at a time as 16-bit numbers; the two halves of an output are
+// added at the end. x: [8][R][4]. R and V must be literals.
+INLINE void step(const u32 R, const i8 *x, v128_t b, v128_t *low, v128_t *high) {
+  v128_t b0 = wasm_u16x8_extend_low_u8x16(b), b1 = wasm_u16x8_extend_high_u8x16(b);
+  UNROLLED
+  for (u32 i = 0; i < R; i++) {
+    v128_t a = wasm_i16x8_extend_low_i8x16(wasm_v128_load32_splat(x + i * 4));
+    low[i] = wasm_i32x4_add(low[i], wasm_i32x4_dot_i16x8(a, b0));
+    high[i] = wasm_i32x4_add(high[i], wasm_i32x4_dot_i16x8(a, b1));
+  }
+}
+
+INLINE void block_sums(const u32 bits, const u32 R, const u32 V, const i8 *x, const u8 *w, v128_t *sums) {
+  UNROLLED
+  for (u32 v = 0; v < V; v++) {
+    v128_t low[4], high[4];
+    UNROLLED
+    for (u32 i = 0; i < R; i++) low[i] = high[i] = wasm_i32x4_splat(0);
+    ROLLED
+    for (u32 k = 0; k < (bits == 8 ? STEPS : STEPS / 2); k++) {
+      v128_t later, b = weights_of(bits, w, k, v, &later);
+      step(R, x + k * R * 4, b, low, high);
+      if (bits == 4) step(R, x + (k + STEPS / 2) * R * 4, later, low, high);
+    }
+    UNROLLED
+    for (u32 i = 0; i < R; i++)
+      sums[i * V + v] = wasm_i32x4_add(wasm_i32x4_shuffle(low[i], high[i], 0, 2, 4, 6),
+                                       wasm_i32x4_shuffle(low[i], high[i], 1, 3, 5, 7));
+  }
+}
+#endif
+
+// c[R][4 V] += X W over all blocks. x: blocks of R rows: R scales, R zeros' shares, [8][R][4]. w: a panel, from output `first`.
+INLINE void tile_quant(const u32 bits, const u32 R, const u32 V, u32 blocks, const u8 *x, const u8 *w, u32 first, f32 *c,
+                       u32 c_row) {
+  for (u32 block = 0; block < blocks; block++, x += R * BYTES_X, w += bits == 8 ? BYTES_I8 : BYTES_I4) {
+    v128_t sums[8];
+    block_sums(bits, R, V, (const i8 *)x + 8 * R, w + 2 * PANEL + 4 * first, sums);
+UNROLLED
+    for (u32 v = 0; v < V; v++) {
+      v128_t w_scale = wasm_i32x4_shl(wasm_u32x4_load16x4(w + 2 * (first + 4 * v)), 16);
+UNROLLED
+      for (u32 i = 0; i < R; i++) {
+        f32 *to = c + i * c_row + 4 * v;
+        v128_t sum = wasm_i32x4_sub(sums[i * V + v], wasm_v128_load32_splat(x + 4 * (R + i)));
+        v128_t scale = MUL(w_scale, wasm_v128_load32_splat(x + 4 * i));
+        ST(to, MADD(wasm_f32x4_convert_i32x4(sum), scale, LD(to)));
       }
     }
   }
 }
 
-// The largest activation whose sum over K terms with weights of up to 127 fits 32 bits.
-INLINE f32 largest(u32 K) {
-  u32 most = 0x7fffffffu / (127 * K);
-  return (f32)min_u32(most, 32767);
-}
-
-INLINE f32 largest_magnitude(const f32 *x, u32 K) {
-  f32 most = 0;
-  for (u32 k = 0; k < K; k++) most = __builtin_wasm_max_f32(most, __builtin_fabsf(x[k]));
-  return most;
-}
-
-// Row-major activations to quantised groups, [K / 2][rows][2], and a scale a row. The same arguments as pack_f32.
-void pack_i16(const Worker *w, const u32 *a) {
-  u32 rows = row_count(w, a[5]), step = a[1], K = a[4], even = (K + 1) & ~1u;
-  for (u32 row = w->thread * GROUP; row < rows; row += w->control->threads * GROUP) {
-    u32 count = min_u32(GROUP, rows - row);
-    i16 *to = (i16 *)a[2] + row * even;
-    for (u32 i = 0; i < count; i++) {
-      const f32 *from = floats(a[0]) + (row + i) * step;
-      f32 most = largest_magnitude(from, K), range = largest(K), inverse = most > 0 ? range / most : 0;
-      floats(a[3])[row + i] = most / range;
-      for (u32 k = 0; k < even; k++)
-        to[(k / 2 * count + i) * 2 + k % 2] = k < K ? (i16)__builtin_rintf(from[k] * inverse) : 0;
+INLINE void linear_quant(const u32 bits, const Worker *w, const u32 *a) {
+  u32 rows = row_count(w, a[8]), c_row = a[4], blocks = blocks_of(a[6]), accumulate = a[7];
+  u32 panels = (a[5] + PANEL - 1) / PANEL, panel_bytes = blocks * (bits == 8 ? BYTES_I8 : BYTES_I4);
+  u32 first = share(panels, w->thread, w->control->threads), end = share(panels, w->thread + 1, w->control->threads);
+  for (u32 p = first; p < end; p++) {
+    const u8 *weights = (const u8 *)a[1] + p * panel_bytes;
+    const f32 *bias = a[2] ? floats(a[2]) + p * PANEL : 0;
+    for (u32 row = 0; row < rows; row += GROUP) {
+      const u8 *x = (const u8 *)a[0] + row * blocks * BYTES_X;
+      f32 *c = floats(a[3]) + row * c_row + p * PANEL;
+      u32 count = min_u32(GROUP, rows - row);
+      for (u32 i = 0; i < count; i++)
+        for (u32 n = 0; n < PANEL; n += 4) {
+          v128_t start = accumulate ? LD(c + i * c_row + n) : SPLAT(0);
+          ST(c + i * c_row + n, bias ? ADD(start, LD(bias + n)) : start);
+        }
+      switch (count) {
+      case 1: tile_quant(bits, 1, 4, blocks, x, weights, 0, c, c_row); break;
+      case 2:
+        for (u32 half = 0; half < PANEL; half += 8) tile_quant(bits, 2, 2, blocks, x, weights, half, c + half, c_row);
+        break;
+      case 3:
+        for (u32 half = 0; half < PANEL; half += 8) tile_quant(bits, 3, 2, blocks, x, weights, half, c + half, c_row);
+        break;
+      default:
+        for (u32 half = 0; half < PANEL; half += 8) tile_quant(bits, 4, 2, blocks, x, weights, half, c + half, c_row);
+      }
     }
   }
 }
 
-// The same arguments as embed_f32.
-void embed_i8(const Worker *w, const u32 *a) {
-  u32 width = a[3], even = (width + 1) & ~1u;
-  const u32 *ids = (const u32 *)w->control->ids;
-  for (u32 row = w->thread; row < w->control->rows; row += w->control->threads) {
-    const i8 *from = (const i8 *)a[1] + ids[row] / PANEL * PANEL * even + ids[row] % PANEL * 2;
-    f32 scale = floats(a[2])[ids[row]], *to = floats(a[0]) + row * padded(width);
-    for (u32 k = 0; k < width; k++) to[k] = (f32)from[k / 2 * 2 * PANEL + k % 2] * scale;
+// C[rows, N] (+)= X W^T + bias. a: x (packed), W, bias or 0, C, floats between rows of C, N, K, accumulate, selected rows only.
+// Rows of C and the bias reach to the end of N's last panel. Threads share the panels.
+void linear_i8(const Worker *w, const u32 *a) { linear_quant(8, w, a); }
+void linear_i4(const Worker *w, const u32 *a) { linear_quant(4, w, a); }
+
+// Row-major activations to quantised groups. a: from, floats between its rows, to, K, selected, zero of the weights.
+void pack_quant(const Worker *w, const u32 *a) {
+  u32 rows = row_count(w, a[4]), step = a[1], K = a[3], blocks = blocks_of(K);
+  for (u32 row = w->thread * GROUP; row < rows; row += w->control->threads * GROUP) {
+    u32 count = min_u32(GROUP, rows - row);
+    for (u32 i = 0; i < count; i++) {
+      const f32 *from = floats(a[0]) + (row + i) * step;
+      u8 *to = (u8 *)a[2] + row * blocks * BYTES_X;
+      for (u32 block = 0; block < blocks; block++, from += BLOCK_K, to += count * BYTES_X) {
+        v128_t x[STEPS], most = SPLAT(0), total = wasm_i32x4_splat(0);
+        for (u32 k = 0; k < STEPS; k++) {
+          u32 at = block * BLOCK_K + 4 * k;
+          // Rows are padded to whole panels, with what may be anything.
+          x[k] = at >= K ? SPLAT(0) : LD(from + 4 * k);
+          if (at < K && at + 4 > K)
+            x[k] = wasm_v128_and(x[k], wasm_i32x4_lt(wasm_i32x4_make(0, 1, 2, 3), wasm_i32x4_splat((i32)(K - at))));
+          most = wasm_f32x4_max(most, wasm_f32x4_abs(x[k]));
+        }
+        f32 peak = lanes_max(most);
+        v128_t inverse = SPLAT(peak > 0 ? 127 / peak : 0);
+        for (u32 k = 0; k < STEPS; k++) {
+          v128_t q = wasm_i32x4_trunc_sat_f32x4(wasm_f32x4_nearest(MUL(x[k], inverse)));
+          total = wasm_i32x4_add(total, q);
+          v128_t narrow = wasm_i16x8_narrow_i32x4(q, q);
+          wasm_v128_store32_lane(to + 8 * count + (k * count + i) * 4, wasm_i8x16_narrow_i16x8(narrow, narrow), 0);
+        }
+        i32 sum = wasm_i32x4_extract_lane(total, 0) + wasm_i32x4_extract_lane(total, 1) +
+                  wasm_i32x4_extract_lane(total, 2) + wasm_i32x4_extract_lane(total, 3);
+        ((f32 *)to)[i] = peak / 127;
+        ((i32 *)to)[count + i] = (i32)a[5] * sum;
+      }
+    }
   }
 }
 
-// One int8 panel and its 16 scales from `rows` <= 16 row-major f32 rows; missing rows become zeros.
-EXPORT void panel_i8(const f32 *from, u32 rows, u32 K, i8 *to, f32 *scales) {
-  u32 even = (K + 1) & ~1u;
-  for (u32 n = 0; n < PANEL; n++) {
-    f32 most = n < rows ? largest_magnitude(from + n * K, K) : 0, inverse = most > 0 ? 127 / most : 0;
-    scales[n] = most / 127;
-    for (u32 k = 0; k < even; k++)
-      to[(k / 2 * PANEL + n) * 2 + k % 2] = n < rows && k < K ? (i8)__builtin_rintf(from[n * K + k] * inverse) : 0;
+INLINE u8 *block_of(const u32 bits, u32 table, u32 row, u32 block, u32 blocks) {
+  return (u8 *)table + (row / PANEL * blocks + block) * (bits == 8 ? BYTES_I8 : BYTES_I4);
+}
+
+// Where term k of output n lies in a block of 4-bit weights.
+INLINE u8 *nibbles(u8 *block, u32 n, u32 k) { return block + 2 * PANEL + (k % 16 / 4 * PANEL + n) * 4 + k % 4; }
+
+INLINE f32 scale_of(const u8 *block, u32 n) { return as_f32((u32)((const u16 *)block)[n] << 16); }
+
+INLINE void embed_quant(const u32 bits, const Worker *w, const u32 *a) {
+  u32 width = a[2], blocks = blocks_of(width);
+  const u32 *ids = (const u32 *)w->control->ids;
+  for (u32 row = w->thread; row < w->control->rows; row += w->control->threads) {
+    f32 *to = floats(a[0]) + row * padded(width);
+    u32 n = ids[row] % PANEL;
+    for (u32 k = 0; k < width; k++) {
+      u8 *block = block_of(bits, a[1], ids[row], k / BLOCK_K, blocks);
+      u32 in = k % BLOCK_K;
+      i32 q = bits == 8 ? block[2 * PANEL + (in / 4 * PANEL + n) * 4 + in % 4] - 64
+                        : (*nibbles(block, n, in) >> (in < 16 ? 0 : 4) & 15) - 8;
+      to[k] = (f32)q * scale_of(block, n);
+    }
   }
 }
+
+// Rows of a panelled table by token. a: to (rows padded to whole panels), table, width.
+void embed_i8(const Worker *w, const u32 *a) { embed_quant(8, w, a); }
+void embed_i4(const Worker *w, const u32 *a) { embed_quant(4, w, a); }
+
+INLINE u16 bf16_of(f32 x) {
+  union { f32 f; u32 u; } bits = {x};
+  return (u16)((bits.u + 0x7fff + (bits.u >> 16 & 1)) >> 16);
+}
+
+// The scale, a bf16, with which `x` of 32 terms loses least in `least` .. `most` steps: a few around the one that makes the
+// largest magnitude fit. The side of zero with one step more takes the largest.
+INLINE f32 best_scale(const f32 *x, f32 least, f32 most, u32 tries) {
+  f32 low = 0, high = 0, best = 0, error = __builtin_inff();
+  for (u32 k = 0; k < BLOCK_K; k++) low = x[k] < low ? x[k] : low, high = x[k] > high ? x[k] : high;
+  f32 peak = -low > high ? low : high;
+  if (peak == 0) return 0;
+  for (u32 i = 0; i < tries; i++) {
+    f32 scale = as_f32((u32)bf16_of(peak / (least + 0.25f * (f32)i)) << 16);
+    v128_t inverse = SPLAT(1 / scale), sum = SPLAT(0);
+    for (u32 k = 0; k < BLOCK_K; k += 4) {
+      v128_t q = wasm_f32x4_nearest(MUL(LD(x + k), inverse));
+      q = wasm_f32x4_max(SPLAT(least), wasm_f32x4_min(SPLAT(most), q));
+      v128_t off = SUB(LD(x + k), MUL(q, SPLAT(scale)));
+      sum = ADD(sum, MUL(off, off));
+    }
+    f32 total = lanes_sum(sum);
+    if (total < error) error = total, best = scale;
+  }
+  return best;
+}
+
+INLINE void panel_quant(const u32 bits, const f32 *from, u32 rows, u32 K, u8 *to) {
+  u32 bytes = bits == 8 ? BYTES_I8 : BYTES_I4;
+  f32 least = bits == 8 ? -63 : -8, most = bits == 8 ? 63 : 7;
+  for (u32 k = 0; k < K; k += BLOCK_K, to += bytes) {
+    for (u32 i = 2 * PANEL; i < bytes; i++) to[i] = 0;
+    for (u32 n = 0; n < PANEL; n++) {
+      f32 x[BLOCK_K];
+      for (u32 i = 0; i < BLOCK_K; i++) x[i] = n < rows && k + i < K ? from[n * K + k + i] : 0;
+      f32 scale = best_scale(x, least, most, bits == 8 ? 1 : 9), inverse = scale != 0 ? 1 / scale : 0;
+      ((u16 *)to)[n] = bf16_of(scale);
+      for (u32 i = 0; i < BLOCK_K; i++) {
+        f32 q = __builtin_rintf(x[i] * inverse);
+        q = q < least ? least : q > most ? most : q;
+        if (bits == 8) to[2 * PANEL + (i / 4 * PANEL + n) * 4 + i % 4] = (u8)(i32)(q + 64);
+        else *nibbles(to, n, i) |= (u8)((u32)(i32)(q + 8) << (i < 16 ? 0 : 4));
+      }
+    }
+  }
+}
+
+// One panel from `rows` <= 16 row-major f32 rows; what is missing becomes zeros.
+EXPORT void panel_i8(const f32 *from, u32 rows, u32 K, u8 *to) { panel_quant(8, from, rows, K, to); }
+EXPORT void panel_i4(const f32 *from, u32 rows, u32 K, u8 *to) { panel_quant(4, from, rows, K, to); }

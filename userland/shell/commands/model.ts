@@ -57,7 +57,7 @@ export const modelCommands: Command[] = [
     example: "soma model deploy tiny@2 --alias default",
     options: [
       ["--alias <name>", "which alias", "default"],
-      ["--dtype <type>", "f32 or int8"],
+      ["--dtype <type>", "f32, int8 or int4"],
     ],
     async run(env, [model = ""], { alias, dtype }) {
       const done = await (await env.soma()).model.deploy({

@@ -2,12 +2,16 @@
 // the control block mirrors `Control` in kernels/infer.h.
 import { stackBytes } from "../../kernels/load.ts";
 import { blockTokens } from "../driver.ts";
-import type { Shape } from "./shape.ts";
+import { type Shape, shapeOf } from "./shape.ts";
 
-export type Dtype = "f32" | "int8";
+export type Dtype = "f32" | "int8" | "int4";
 
-/** Outputs in a weight panel, and rows in a group of activations (kernels/infer.h). */
+/** Outputs in a weight panel (kernels/infer.h). */
 export const panel = 16;
+/** Bytes of a panel's next 32 terms: 16 bf16 scales and the weights (kernels/quant.c). */
+const blockBytesOf = { int8: 2 * panel + 32 * panel, int4: 2 * panel + 16 * panel } as const;
+/** Bytes of one row's next 32 activations when they are quantised: scale, zero's share, one byte each. */
+const activationBytes = 40;
 export const maxThreads = 16;
 /** Rows of one forward pass, and how many of them the output layer takes at a time (logits are the widest rows). */
 export const maxRows = 128;
@@ -23,9 +27,8 @@ export const control = {
 const controlBytes = 4 * (64 + maxThreads);
 
 export interface Matrix {
+  dtype: Dtype;
   at: number;
-  /** int8: one f32 per row, else 0. */
-  scales: number;
   rows: number;
   columns: number;
 }
@@ -71,8 +74,8 @@ export interface Layout {
   rotations: { cosines: number; sines: number }[];
   x: number;
   normed: number;
+  /** Activations in groups of rows, as f32 or quantised. */
   packed: number;
-  packedScales: number;
   q: number;
   k: number;
   v: number;
@@ -91,6 +94,13 @@ export interface Layout {
 
 export const padded = (rows: number): number => Math.ceil(rows / panel) * panel;
 
+/** Bytes of 16 rows of a matrix. */
+export const panelBytes = (dtype: Dtype, columns: number): number =>
+  dtype === "f32" ? 4 * panel * columns : blockBytesOf[dtype] * Math.ceil(columns / 32);
+
+// 4 bits are too few for the table of tokens and the output layer, which every token's probability goes through once more.
+const tableDtype = (dtype: Dtype): Dtype => (dtype === "int4" ? "int8" : dtype);
+
 /** Lays a model out. Pure; the caller compares `bytes.total` with what a memory holds. */
 export function layOut(shape: Shape, dtype: Dtype, blocks: number, threads: number): Layout {
   let end = 0;
@@ -101,10 +111,8 @@ export function layOut(shape: Shape, dtype: Dtype, blocks: number, threads: numb
     return at;
   };
   const floats = (count: number): number => take(4 * count);
-  const matrix = (rows: number, columns: number): Matrix => {
-    const even = columns + (columns % 2);
-    if (dtype === "f32") return { at: floats(padded(rows) * columns), scales: 0, rows, columns };
-    return { at: take(padded(rows) * even), scales: floats(padded(rows)), rows, columns };
+  const matrix = (rows: number, columns: number, as = dtype): Matrix => {
+    return { dtype: as, at: take((padded(rows) / panel) * panelBytes(as, columns)), rows, columns };
   };
   const { width, ffn, heads, kvHeads, headWidth, vocab } = shape;
   const [qWidth, kWidth] = [heads * headWidth, kvHeads * headWidth];
@@ -122,8 +130,8 @@ export function layOut(shape: Shape, dtype: Dtype, blocks: number, threads: numb
   const program = take(programBytes(shape.layers));
 
   const weightsFrom = end;
-  const embedding = matrix(vocab, width);
-  const head = shape.tied ? embedding : matrix(vocab, width);
+  const embedding = matrix(vocab, width, tableDtype(dtype));
+  const head = shape.tied ? embedding : matrix(vocab, width, tableDtype(dtype));
   const finalNorm = floats(width);
   const bias = (has: boolean, rows: number): number => (has ? floats(padded(rows)) : 0);
   const layers = Array.from({ length: shape.layers }, (): LayerLayout => {
@@ -155,14 +163,15 @@ export function layOut(shape: Shape, dtype: Dtype, blocks: number, threads: numb
   const widest = Math.max(width, qWidth, ffn);
   const rows = (columns: number): number => floats(maxRows * padded(columns));
   const activations = {
-    ...{ x: rows(width), normed: rows(width), packed: rows(widest + 1), packedScales: floats(maxRows) },
+    ...{ x: rows(width), normed: rows(width) },
+    packed: take(maxRows * Math.max(4 * padded(widest), activationBytes * Math.ceil(widest / 32))),
     ...{ q: rows(qWidth), k: rows(kWidth), v: rows(kWidth), attended: rows(qWidth), gate: rows(ffn), up: rows(ffn) },
     ...{ logits: floats(maxLogitRows * padded(vocab)), logSums: floats(maxLogitRows) },
   };
   const scoreLine = Math.ceil(context / blockTokens) * blockTokens;
   const scores = floats(threads * 4 * scoreLine);
-  // The loader puts a panel here, as in the file and as f32.
-  const total = Math.max(end, scratch + 2 * 4 * panel * widest);
+  // The loader puts a panel of f32 here.
+  const total = Math.max(end, scratch + 4 * panel * widest);
   return {
     ...{ dtype, threads, blocks, context, stacks, ids, positions, tables, selection, blockTables, program },
     ...{
@@ -181,6 +190,10 @@ export function layOut(shape: Shape, dtype: Dtype, blocks: number, threads: numb
     bytes: { weights, kv: blocks * blockBytes, total },
   };
 }
+
+/** Bytes of a model's weights in memory. EINVAL names what config.json lacks. */
+export const weightBytesOf = (config: Record<string, unknown>, dtype: Dtype): number =>
+  layOut(shapeOf(config), dtype, 1, 1).bytes.weights;
 
 /** Words for the block tables of one quantum: full tables for all sequences, or 4 MB. */
 export const blockTableWords = (context: number): number =>

@@ -5,11 +5,15 @@ import type { Shape } from "./shape.ts";
 
 /** Opcodes of kernels/infer.c. */
 const op = {
-  ...{ embed: { f32: 1, int8: 2 }, norm: 3, pack: { f32: 4, int8: 5 }, linear: { f32: 6, int8: 7 } },
+  ...{ embed: { f32: 1, int8: 2, int4: 12 }, norm: 3, pack: { f32: 4, int8: 5, int4: 5 } },
+  linear: { f32: 6, int8: 7, int4: 13 },
   ...{ place: 8, attend: 9, swiglu: 10, logSumExp: 11, geglu: 20, addNormed: 21, scale: 22 },
 } as const;
 
 const opWords = 16;
+
+/** What stands for 0 in the unsigned weights of a quantised matrix. */
+const zero = { f32: 0, int8: 64, int4: 8 } as const;
 
 /** Addresses of the three programs. */
 export interface Programs {
@@ -25,7 +29,6 @@ export interface Programs {
 
 /** Writes the programs into `memory` at `layout.program`. */
 export function writePrograms(shape: Shape, layout: Layout, memory: WebAssembly.Memory): Programs {
-  const { dtype } = layout;
   const words = new Uint32Array(memory.buffer);
   const bits = new Uint32Array(1);
   const float = (value: number): number => {
@@ -43,12 +46,13 @@ export function writePrograms(shape: Shape, layout: Layout, memory: WebAssembly.
     next += opWords;
   };
   const { width, heads, kvHeads, headWidth, ffn, vocab } = shape;
-  const { x, normed, packed, packedScales, q, k, v, attended, gate, up, logits } = layout;
+  const { x, normed, packed, q, k, v, attended, gate, up, logits } = layout;
   const epsilon = float(shape.epsilon);
 
   const norm = (gain: number, selected: 0 | 1) => emit(op.norm, 0, x, gain, normed, width, epsilon, selected);
-  const pack = (from: number, columns: number, selected: 0 | 1) =>
-    emit(op.pack[dtype], 1, from, padded(columns), packed, packedScales, columns, selected);
+  // The activations as the matrix wants them that they are for, or several alike.
+  const pack = (from: number, { dtype, columns }: Matrix, selected: 0 | 1) =>
+    emit(op.pack[dtype], 1, from, padded(columns), packed, columns, selected, zero[dtype]);
   const linear = (
     matrix: Matrix,
     bias: number,
@@ -57,26 +61,12 @@ export function writePrograms(shape: Shape, layout: Layout, memory: WebAssembly.
     accumulate: 0 | 1 = 0,
     selected: 0 | 1 = 0,
   ) => {
-    const { at, scales, rows, columns } = matrix;
-    emit(
-      op.linear[dtype],
-      sync,
-      packed,
-      packedScales,
-      at,
-      scales,
-      bias,
-      to,
-      padded(rows),
-      rows,
-      columns,
-      accumulate,
-      selected,
-    );
+    const { dtype, at, rows, columns } = matrix;
+    emit(op.linear[dtype], sync, packed, at, bias, to, padded(rows), rows, columns, accumulate, selected);
   };
 
   const body = next * 4;
-  emit(op.embed[dtype], 1, x, layout.embedding.at, layout.embedding.scales, width);
+  emit(op.embed[layout.embedding.dtype], 1, x, layout.embedding.at, width);
   if (shape.gemma) emit(op.scale, 1, x, padded(width), width, float(Math.sqrt(width)));
   // What a part of a layer gives is added to x, by Gemma only after a norm.
   const add = (matrix: Matrix, bias: number, gain: number) => {
@@ -86,7 +76,7 @@ export function writePrograms(shape: Shape, layout: Layout, memory: WebAssembly.
   layout.layers.forEach((layer, index) => {
     const { visible, rotation: turn } = shape.attention[index]!;
     norm(layer.attentionNorm, 0);
-    pack(normed, width, 0);
+    pack(normed, layer.q, 0);
     linear(layer.q, layer.bias.q, q, 0);
     linear(layer.k, layer.bias.k, k, 0);
     linear(layer.v, layer.bias.v, v, 1);
@@ -96,20 +86,20 @@ export function writePrograms(shape: Shape, layout: Layout, memory: WebAssembly.
     emit(op.place, 1, q, k, v, heads, kvHeads, headWidth, ...rotation, ...blocks);
     const scores = [layout.scores, layout.scoreLine, visible] as const;
     emit(op.attend, 1, q, attended, heads, kvHeads, headWidth, float(shape.scoreScale), ...blocks, ...scores);
-    pack(attended, heads * headWidth, 0);
+    pack(attended, layer.o, 0);
     add(layer.o, layer.bias.o, layer.attentionOutNorm);
     norm(layer.mlpNorm, 0);
-    pack(normed, width, 0);
+    pack(normed, layer.gate, 0);
     linear(layer.gate, layer.bias.gate, gate, 0);
     linear(layer.up, layer.bias.up, up, 0);
     emit(shape.gemma ? op.geglu : op.swiglu, 1, gate, up, padded(ffn), ffn);
-    pack(gate, ffn, 0);
+    pack(gate, layer.down, 0);
     add(layer.down, layer.bias.down, layer.mlpOutNorm);
   });
   end();
   const head = next * 4;
   norm(layout.finalNorm, 1);
-  pack(normed, width, 1);
+  pack(normed, layout.head, 1);
   linear(layout.head, 0, logits, 1, 0, 1);
   end();
   const logSums = next * 4;

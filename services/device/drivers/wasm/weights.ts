@@ -1,120 +1,35 @@
-// Reads model.safetensors into a model's memory, tensor by tensor and a panel of rows at a time: the file never lies in the
-// JavaScript heap. F32, F16 and BF16 in; f32 or int8 panels out.
-import { createHash } from "node:crypto";
-import { closeSync, fstatSync, openSync, readSync } from "node:fs";
+// Fills a model's memory from a source of weights (services/device/weights/source.ts says how to add a format), a panel of
+// rows at a time: the file never lies in the JavaScript heap. f32 in; the layout's dtype out.
 import { SomaError } from "../../../../kernel/abi/errors.ts";
 import type { Kernels } from "../../kernels/load.ts";
-import { type Layout, type Matrix, panel } from "./layout.ts";
+import type { WeightSource } from "../../weights/source.ts";
+import { type Layout, type Matrix, panel, panelBytes } from "./layout.ts";
 import type { Shape } from "./shape.ts";
 
-const kinds: Record<string, { kind: number; bytes: number }> = {
-  F32: { kind: 0, bytes: 4 },
-  F16: { kind: 1, bytes: 2 },
-  BF16: { kind: 2, bytes: 2 },
-};
-
-interface Tensor {
-  dtype: string;
-  shape: number[];
-  data_offsets: [number, number];
-}
-
-/** One open safetensors file. */
-export interface WeightsFile {
-  fd: number;
-  path: string;
-  tensors: Record<string, Tensor | undefined>;
-  /** Where tensor data begin. */
-  data: number;
-}
-
-const broken = (path: string, what: string): never => {
-  throw new SomaError("EINVAL", `${path}: ${what}; fetch or export the weights again`);
-};
-
-/** Opens the file and checks its header against its length. ENOENT, or EINVAL if it is cut off or no safetensors. */
-export function openWeights(path: string): WeightsFile {
-  let fd: number;
-  try {
-    fd = openSync(path, "r");
-  } catch (cause) {
-    throw new SomaError("ENOENT", `cannot open the weights ${path}: ${(cause as Error).message}`, { cause });
-  }
-  try {
-    const { size } = fstatSync(fd);
-    const length = Buffer.alloc(8);
-    if (readSync(fd, length, 0, 8, 0) < 8) broken(path, "shorter than a safetensors header");
-    const headerBytes = Number(length.readBigUInt64LE());
-    if (headerBytes > Math.min(size - 8, 100_000_000)) broken(path, "its header is longer than the file");
-    const header = Buffer.alloc(headerBytes);
-    readSync(fd, header, 0, headerBytes, 8);
-    const tensors = parse(path, header.toString("utf8"));
-    for (const [name, tensor] of Object.entries(tensors)) {
-      if (name === "__metadata__") continue;
-      const [from, to] = tensor?.data_offsets ?? [];
-      if (!Array.isArray(tensor?.shape) || !Number.isInteger(from) || !Number.isInteger(to) || from! < 0 || to! < from!)
-        broken(path, `${name} has no shape or no place in the file`);
-      if (8 + headerBytes + to! > size) broken(path, `cut off: ${name} ends after byte ${size}`);
-    }
-    return { fd, path, tensors, data: 8 + headerBytes };
-  } catch (error) {
-    closeSync(fd);
-    throw error;
-  }
-}
-
-function parse(path: string, json: string): Record<string, Tensor | undefined> {
-  try {
-    return { ...JSON.parse(json) };
-  } catch {
-    return broken(path, "its header is not JSON");
-  }
-}
-
-/** SHA-256 of the whole file. */
-export function hashOf(file: WeightsFile): string {
-  const hash = createHash("sha256");
-  const chunk = Buffer.alloc(1 << 20);
-  for (let at = 0, read: number; (read = readSync(file.fd, chunk, 0, chunk.length, at)) > 0; at += read)
-    hash.update(chunk.subarray(0, read));
-  return hash.digest("hex");
-}
-
-/** Fills all weights of `layout`. EINVAL names the tensor that is missing or has another shape or type. */
+/** Fills all weights of `layout`. EINVAL names the tensor that is missing, has another shape or numbers that are not finite. */
 export function readWeights(
-  file: WeightsFile,
+  source: WeightSource,
   shape: Shape,
   layout: Layout,
   kernels: Kernels,
   memory: WebAssembly.Memory,
 ): void {
-  const bytes = new Uint8Array(memory.buffer);
   const { call } = kernels;
-
-  const find = (name: string, expected: number[]) => {
-    const tensor = file.tensors[name] ?? file.tensors[name.replace(/^model\./, "")];
-    if (!tensor) return broken(file.path, `no tensor ${name}`);
-    const format = kinds[tensor.dtype] ?? broken(file.path, `${name} is ${tensor.dtype}, not F32, F16 or BF16`);
-    const [from, to] = tensor.data_offsets;
-    const count = expected.reduce((a, b) => a * b, 1);
-    if (tensor.shape.join() !== expected.join() || to - from !== count * format.bytes)
-      broken(file.path, `${name} is [${tensor.shape}] in ${to - from} bytes, config.json says [${expected}]`);
-    return { name, at: file.data + from, ...format };
+  const find = (name: string, expected: number[]): string => {
+    // Bare decoders were saved without the prefix.
+    const found = [name, name.replace(/^model\./, "")].find((one) => source.shape(one));
+    if (found === undefined) throw new SomaError("EINVAL", `the weights have no tensor ${name}; fetch or export them again`);
+    if (source.shape(found)!.join() !== expected.join())
+      throw new SomaError("EINVAL", `${name} is [${source.shape(found)}], config.json says [${expected}]`);
+    return found;
   };
-  // Reads `count` numbers from byte `at` of the file as f32 to address `to`; `raw` is room for them as they are.
-  const read = (tensor: ReturnType<typeof find>, at: number, count: number, raw: number, to: number) => {
-    const length = count * tensor.bytes;
-    for (let done = 0; done < length; ) {
-      const got = readSync(file.fd, bytes, raw + done, length - done, at + done);
-      if (got === 0) broken(file.path, "it became shorter while it was read");
-      done += got;
-    }
-    if (!call.to_f32!(raw, tensor.kind, to, count)) broken(file.path, `${tensor.name} has numbers that are not finite`);
+  const read = (name: string, from: number, to: number, address: number, count: number) => {
+    source.read(name, from, to, new Float32Array(memory.buffer, address, count));
+    if (!call.all_finite!(address, count))
+      throw new SomaError("EINVAL", `${name} has numbers that are not finite; fetch or export the weights again`);
   };
   const vector = (name: string, length: number, to: number) => {
-    if (to === 0) return;
-    const tensor = find(name, [length]);
-    read(tensor, tensor.at, length, layout.scratch, to);
+    if (to !== 0) read(find(name, [length]), 0, length, to, length);
   };
   const gain = (name: string, length: number, to: number) => {
     vector(name, length, to);
@@ -122,14 +37,13 @@ export function readWeights(
     const gains = new Float32Array(memory.buffer, to, length);
     for (let i = 0; i < length; i++) gains[i]! += 1;
   };
-  const matrix = (name: string, { at, scales, rows, columns }: Matrix) => {
-    const tensor = find(name, [rows, columns]);
-    const [raw, rowsAsF32] = [layout.scratch, layout.scratch + 4 * panel * columns];
+  const pack = { f32: call.panel_f32!, int8: call.panel_i8!, int4: call.panel_i4! };
+  const matrix = (name: string, { dtype, at, rows, columns }: Matrix) => {
+    const found = find(name, [rows, columns]);
     for (let row = 0; row < rows; row += panel) {
       const count = Math.min(panel, rows - row);
-      read(tensor, tensor.at + row * columns * tensor.bytes, count * columns, raw, rowsAsF32);
-      if (layout.dtype === "f32") call.panel_f32!(rowsAsF32, count, columns, at + 4 * row * columns);
-      else call.panel_i8!(rowsAsF32, count, columns, at + row * (columns + (columns % 2)), scales + 4 * row);
+      read(found, row, row + count, layout.scratch, count * columns);
+      pack[dtype](layout.scratch, count, columns, at + (row / panel) * panelBytes(dtype, columns));
     }
   };
 

@@ -1,16 +1,17 @@
 // The tensor threads of one model, a Piscina pool of one thread each. All state is in the shared memory; a thread keeps only
 // its instance of the kernels. Thread 0 loads and leads, the others follow it through a quantum.
-import { closeSync, readlinkSync } from "node:fs";
+import { readlinkSync } from "node:fs";
 import os from "node:os";
 import type { MessagePort } from "node:worker_threads";
 import { isSomaError, type WireError } from "../../../../kernel/abi/errors.ts";
 import { type Kernels, loadKernels, stackBytes } from "../../kernels/load.ts";
+import { openWeights } from "../../weights/open.ts";
 import type { Quantum, QuantumReport, Token } from "../driver.ts";
 import { control, type Layout } from "./layout.ts";
 import { type Programs, writePrograms } from "./program.ts";
 import { runQuantum } from "./quantum.ts";
 import type { Shape } from "./shape.ts";
-import { hashOf, openWeights, readWeights, writeRotation } from "./weights.ts";
+import { readWeights, writeRotation } from "./weights.ts";
 
 /** What each thread needs to take part in a model. */
 export interface Seat {
@@ -68,12 +69,12 @@ function load(weights: string, hash: string | undefined, tokens: MessagePort): L
   port = tokens;
   const { shape, layout, memory } = seat;
   try {
-    const file = openWeights(weights);
+    const source = openWeights(weights);
     try {
-      readWeights(file, shape, layout, kernels, memory);
-      hash ??= hashOf(file);
+      readWeights(source, shape, layout, kernels, memory);
+      hash ??= source.hash();
     } finally {
-      closeSync(file.fd);
+      source.close();
     }
   } catch (error) {
     // Errors lose their class between threads.
