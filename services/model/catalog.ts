@@ -53,7 +53,9 @@ export class Catalog {
   }
 
   private state(record: ModelRecord): string {
-    const states = (["f32", "int8", "int4"] as const).map((dtype) => this.options.residents.state(residentId(record, dtype)));
+    const states = (["f32", "int8", "int4"] as const).map((dtype) =>
+      this.options.residents.state(residentId(record, dtype)),
+    );
     return states.find((state) => state !== undefined && state !== "absent") ?? "stored";
   }
 

@@ -11,7 +11,7 @@ export interface Driver {
 export interface LoadSpec {
   /** Hugging Face config.json, parsed. */
   config: Record<string, unknown>;
-  /** Path of model.safetensors (F32, F16 or BF16). */
+  /** Path of the weights, in a format that services/device/weights/open.ts knows. */
   weights: string;
   /** SHA-256 of the weights file, where it is known already; otherwise the driver reads the file once more. */
   weightsHash?: string;

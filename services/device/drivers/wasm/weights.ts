@@ -18,7 +18,8 @@ export function readWeights(
   const find = (name: string, expected: number[]): string => {
     // Bare decoders were saved without the prefix.
     const found = [name, name.replace(/^model\./, "")].find((one) => source.shape(one));
-    if (found === undefined) throw new SomaError("EINVAL", `the weights have no tensor ${name}; fetch or export them again`);
+    if (found === undefined)
+      throw new SomaError("EINVAL", `the weights have no tensor ${name}; fetch or export them again`);
     if (source.shape(found)!.join() !== expected.join())
       throw new SomaError("EINVAL", `${name} is [${source.shape(found)}], config.json says [${expected}]`);
     return found;

@@ -14,12 +14,16 @@ type Kind = keyof typeof kinds;
 function run(kind: Kind, rows: number, N: number, K: number, relaxed: boolean) {
   const memory = new WebAssembly.Memory({ initial: 64, maximum: 65536, shared: true });
   const { call } = loadKernels(memory, 0, { relaxed });
-  const [floats, words, bytes] = [new Float32Array(memory.buffer), new Uint32Array(memory.buffer), new Uint8Array(memory.buffer)];
+  const [floats, words, bytes] = [
+    new Float32Array(memory.buffer),
+    new Uint32Array(memory.buffer),
+    new Uint8Array(memory.buffer),
+  ];
   let state = 5;
   const random = () => (state = (Math.imul(state, 1664525) + 1013904223) >>> 0) / 2 ** 32 - 0.5;
-  const x = Array.from({ length: rows }, () => Float32Array.from({ length: K }, () => 4 * random()));
   const w = Array.from({ length: N }, () => Float32Array.from({ length: K }, random));
   const bias = Float32Array.from({ length: N }, random);
+  const x = Array.from({ length: rows }, () => Float32Array.from({ length: K }, () => 4 * random()));
   w[N - 1]!.fill(0);
   x[rows - 1]!.fill(0, 0, Math.min(K, 32));
   const even = 16 * Math.ceil(K / 16);
@@ -33,12 +37,12 @@ function run(kind: Kind, rows: number, N: number, K: number, relaxed: boolean) {
   const to = biasAt + 4 * out;
   for (let panel = 0; 16 * panel < N; panel++) {
     const some = w.slice(16 * panel, 16 * panel + 16);
-    some.forEach((row, i) => floats.set(row, scratch / 4 + i * K));
+    for (const [i, row] of some.entries()) floats.set(row, scratch / 4 + i * K);
     call[kinds[kind].panel]!(scratch, some.length, K, weights + panel * size);
   }
   // What lies behind a row must not matter.
   floats.fill(Number.NaN, from / 4, from / 4 + rows * even);
-  x.forEach((row, i) => floats.set(row, from / 4 + i * even));
+  for (const [i, row] of x.entries()) floats.set(row, from / 4 + i * even);
   floats.set(bias, biasAt / 4);
   words.set([1, rows], controlAt / 4);
   words.set([5, 0, from, even, packed, K, 0, kinds[kind].zero], programAt / 4);
@@ -116,12 +120,9 @@ test("a row gives the same bits alone and among others", () => {
   for (const kind of ["int8", "int4"] as const)
     for (const relaxed of [true, false]) {
       const whole = run(kind, 11, 18, 70, relaxed);
-      for (const rows of [1, 2, 3, 5]) {
-        const few = run(kind, rows, 18, 70, relaxed);
-        // The random numbers of X come first, so the rows are the same; W differs. Compare where both have the same W.
-        assert.is(few.c.length, rows);
-      }
-      assert.is(whole.c.length, 11);
+      // The last row of a run is special.
+      for (const rows of [2, 3, 4, 5])
+        assert.equal(run(kind, rows, 18, 70, relaxed).c.slice(0, -1), whole.c.slice(0, rows - 1));
     }
 });
 

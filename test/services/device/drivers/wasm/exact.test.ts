@@ -12,9 +12,13 @@ const weights = file(safetensors(randomWeights(config)));
 const models: Record<string, LoadedModel> = {};
 
 test.before(async () => {
-  const open = (threads: number, dtype: "f32" | "int8", strict = false) =>
+  const open = (threads: number, dtype: "f32" | "int8" | "int4", strict = false) =>
     load(config, {}, { weights, threads, dtype, kvBlocks: 64, strict });
-  const all = { f32: open(1, "f32"), f32two: open(2, "f32"), int8: open(1, "int8"), int8two: open(2, "int8") };
+  const all: Record<string, Promise<LoadedModel>> = {};
+  for (const dtype of ["f32", "int8", "int4"] as const) {
+    all[dtype] = open(1, dtype);
+    all[`${dtype}two`] = open(2, dtype);
+  }
   for (const [name, model] of Object.entries({ ...all, strict: open(2, "f32", true) })) models[name] = await model;
 });
 test.after(async () => {
@@ -33,7 +37,7 @@ async function trace(model: LoadedModel, tokenBudget: number) {
   };
 }
 
-for (const name of ["f32", "int8", "strict"])
+for (const name of ["f32", "int8", "int4", "strict"])
   test(`${name}: chunks of 1 to 64 tokens give equal bits`, async () => {
     const expected = await trace(models[name]!, 64);
     assert.is(expected.report[0]!.newIds.length, 8);
@@ -42,7 +46,7 @@ for (const name of ["f32", "int8", "strict"])
   });
 
 test("one thread and two give equal bits", async () => {
-  for (const dtype of ["f32", "int8"])
+  for (const dtype of ["f32", "int8", "int4"])
     assert.equal(await trace(models[`${dtype}two`]!, 9), await trace(models[dtype]!, 9));
 });
 
@@ -73,7 +77,7 @@ test("a sequence among others equals the sequence alone, in any mixture", async 
         },
       ),
       fc.integer({ min: 1, max: 70 }),
-      fc.constantFrom("f32", "int8", "f32two", "int8two"),
+      fc.constantFrom("f32", "int8", "int4", "f32two", "int8two", "int4two"),
       async (list, tokenBudget, name) => {
         const model = models[name]!;
         const alone = models[name.replace("two", "")]!;
