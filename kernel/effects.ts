@@ -64,6 +64,7 @@ export function supervise(world: Surroundings) {
     hands.start({
       id: instance,
       entry: spec.entry,
+      bundled: true,
       env: { ...world.env, SOMA_BOOTSTRAP: JSON.stringify(bootstrap) },
       ...(spec.memoryMb === undefined ? {} : { memoryMb: spec.memoryMb }),
     });

@@ -112,7 +112,15 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
   function startKernel(): void {
     const { entry, args, env } = options;
     hang.reset();
-    kernel = children.start({ type: "start", id: KERNEL, entry, args, env: { ...env, NATS_URL: broker.url } }, obey);
+    const order = {
+      type: "start",
+      id: KERNEL,
+      entry,
+      args,
+      bundled: true,
+      env: { ...env, NATS_URL: broker.url },
+    } as const;
+    kernel = children.start(order, obey);
     report(brokerState());
     if (kernel?.pid !== undefined) keptKernel.send({ type: "UP" });
   }

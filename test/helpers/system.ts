@@ -126,6 +126,7 @@ export async function until(
   what: string,
   holds: () => boolean | Promise<boolean>,
   system?: Pick<System, "text">,
+  everyMs = 30,
 ): Promise<void> {
   const end = performance.now() + 60_000;
   for (;;) {
@@ -137,6 +138,6 @@ export async function until(
     }
     if (performance.now() > end)
       throw new Error(`not within a minute: ${what}\n${system?.text.slice(-3_000) ?? ""}`, { cause: error });
-    await new Promise((resolve) => setTimeout(resolve, 30));
+    await new Promise((resolve) => setTimeout(resolve, everyMs));
   }
 }

@@ -1,0 +1,120 @@
+// Owns the system under test: all real services, a small model with random weights, and sixteen apps with identities of their own.
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { SERVICES, type Service } from "../../kernel/abi/names.ts";
+import { NatsBus } from "../../kernel/ipc/bus.ts";
+import { Client } from "../../kernel/ipc/client.ts";
+import { createKey } from "../../kernel/ipc/nkey.ts";
+import { ps, type Spec, System, until } from "../helpers/system.ts";
+import { modelFolder } from "../services/model/running.ts";
+
+export const APPS = 16;
+const CALLS = [
+  "model.generate",
+  "model.tokenize",
+  "model.train",
+  "model.job",
+  "memory.get",
+  "memory.put",
+  "memory.write",
+  "auth.whoami",
+  "device.list",
+];
+
+/**
+ * The real manifest, but that restarts are forgiven after `FORGIVEN_MS` and quarantine is probed after `PROBE_MS`: so each of
+ * a hundred kills is a first one, as it is in life, without half a minute of waiting before each.
+ */
+export const FORGIVEN_MS = 1_000;
+export const PROBE_MS = 3_000;
+const more = { period: FORGIVEN_MS, probe: PROBE_MS };
+const MANIFEST: Spec[] = [
+  { service: "auth", entry: "services/auth/main.ts", core: true, ...more },
+  { service: "memory", entry: "services/memory/main.ts", ...more },
+  { service: "device", entry: "services/device/main.ts", startTimeout: 60_000, nice: 5, ...more },
+  { service: "scheduler", entry: "services/scheduler/main.ts", ...more },
+  { service: "model", entry: "services/model/main.ts", ...more },
+];
+
+export interface Down {
+  instance: string;
+  epoch: number;
+  at: number;
+}
+
+export interface App {
+  name: string;
+  client: Client;
+}
+
+export class Rig {
+  readonly apps: App[] = [];
+  /** DOWN events as an app saw them. */
+  readonly downs: Down[] = [];
+  person!: Client;
+
+  private constructor(readonly system: System) {}
+
+  static async start(manifest: Spec[] = MANIFEST): Promise<Rig> {
+    const rig = new Rig(new System(manifest));
+    try {
+      await rig.system.up(SERVICES.map((service) => `${service}-1`));
+      rig.person = await rig.system.person();
+      await rig.person.call("model.importDir", { dir: modelFolder({ context: 1024 }), name: "fox" });
+      await rig.person.call("model.deploy", { model: "fox", alias: "default" });
+      for (let number = 1; number <= APPS; number++) rig.apps.push(await rig.admit(`load-${number}`));
+      rig.apps[0]!.client.bus.subscribe("evt.kernel.down.>", ({ subject }) => {
+        const [, , , , instance = "", epoch] = subject.split(".");
+        rig.downs.push({ instance, epoch: Number(epoch), at: performance.now() });
+      });
+      await rig.apps[0]!.client.bus.flush();
+      return rig;
+    } catch (error) {
+      await rig.stop();
+      throw error;
+    }
+  }
+
+  /** An app: a grant, a credential, a connection. */
+  private async admit(name: string): Promise<App> {
+    const key = createKey("user");
+    const { jwt } = await this.person.call("auth.grant", { holder: name, publicKey: key.publicKey, calls: CALLS });
+    const bus = await NatsBus.connect({ url: this.url, name, jwt: () => jwt, seed: key.seed });
+    return { name, client: new Client(bus) };
+  }
+
+  private get url(): string {
+    const file = JSON.parse(readFileSync(join(this.system.home, "run", "system.json"), "utf8")) as { url: string };
+    return file.url;
+  }
+
+  row(id: string) {
+    return this.system.state(this.person, id, "ready");
+  }
+
+  rows() {
+    return ps(this.person);
+  }
+
+  /** Resolves with the time when the service answered a call of its own under another epoch. */
+  async answering(service: Service, after: number): Promise<{ at: number; epoch: number }> {
+    let epoch = 0;
+    await until(
+      `${service} answers again`,
+      async () => {
+        // A call that finds nobody fails at once; no wait is longer than what we want to measure.
+        const stat = await this.person.call(`${service}.stat`, {}, { ttl: 400, retry: false });
+        epoch = stat.epoch;
+        return epoch > after;
+      },
+      this.system,
+      5,
+    );
+    return { at: performance.now(), epoch };
+  }
+
+  async stop(): Promise<void> {
+    for (const { client } of this.apps) await client.bus.close();
+    await this.system.stop();
+  }
+}
