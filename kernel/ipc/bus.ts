@@ -54,6 +54,20 @@ export interface BusOptions {
 
 const EMPTY = new Uint8Array(0);
 
+/** Subjects on which only actors speak; the second token is who, and the broker sees to that. */
+const SPOKEN = /^(sys|evt|hb)\./;
+
+/**
+ * JetStream answers a request wherever its `reply` says, so whoever may ask it anything could have it speak as the kernel.
+ * Its answers are told by its own headers (a stored message comes with all headers of its writer, so the first value proves
+ * nothing), by a status, or by a body of JSON: MessagePack that begins with a brace is one byte long.
+ */
+function isOfBroker({ headers, data }: Msg): boolean {
+  return (
+    (headers !== undefined && (headers.has("Nats-Stream") || headers.code > 0)) || (data[0] === 0x7b && data.length > 1)
+  );
+}
+
 function wrap(msg: Msg): Message {
   return {
     subject: msg.subject,
@@ -160,6 +174,7 @@ export class NatsBus implements Bus {
         // A refused subscription arrives here and as a `denied` event; a throw here would end the read loop of the
         // whole connection, silently, so what a callback throws is rethrown outside of it and crashes the actor.
         if (error) return;
+        if (SPOKEN.test(msg.subject) && isOfBroker(msg)) return;
         try {
           callback(wrap(msg));
         } catch (thrown) {
