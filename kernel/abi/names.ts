@@ -8,13 +8,21 @@ export type Service = (typeof SERVICES)[number];
 /** Everyone that serves calls. */
 export type Owner = Service | "kernel";
 
-/** The person at the shell; further ones are `person-<name>`. */
+/** The person at the shell. */
 export const PERSON = "person";
 
 /** Who a caller is, by its authenticated name alone. */
 export type Role = "kernel" | "service" | "person" | "boot" | "app";
 
-const INSTANCE = new RegExp(`^(${SERVICES.join("|")})-[0-9]{1,6}$`);
+/**
+ * Instances of a service are numbered from 1 to this. The broker denies each of their names to the role of apps, one by one,
+ * so a name beyond them must be no more than an app's: else whoever stole that role's key could take it and pass for a service.
+ */
+export const MOST_INSTANCES = 16;
+
+const INSTANCE = new RegExp(`^(${SERVICES.join("|")})-([1-9][0-9]?)$`);
+/** Looks like one of ours, whether or not it is. */
+const OURS = new RegExp(`^(${[...SERVICES, PERSON].join("|")})-`);
 
 /** `device-3` of service `device`. */
 export function instanceName(service: Service, number: number): string {
@@ -22,13 +30,14 @@ export function instanceName(service: Service, number: number): string {
 }
 
 export function serviceOf(instance: string): Service | undefined {
-  return INSTANCE.exec(instance)?.[1] as Service | undefined;
+  const [, service, number] = INSTANCE.exec(instance) ?? [];
+  return Number(number) <= MOST_INSTANCES ? (service as Service) : undefined;
 }
 
 export function roleOf(caller: string): Role {
   if (caller === "kernel") return "kernel";
   if (serviceOf(caller) !== undefined) return "service";
-  if (caller === PERSON || caller.startsWith(`${PERSON}-`)) return "person";
+  if (caller === PERSON) return "person";
   if (caller.startsWith("boot-")) return "boot";
   return "app";
 }
@@ -51,7 +60,7 @@ export function checkAppName(name: string): string {
   if (!NAME.test(name)) {
     throw new SomaError("EINVAL", `"${name}" is no name: use 1 to 32 of a-z, 0-9 and "-"`);
   }
-  if (RESERVED.has(name) || roleOf(name) !== "app") {
+  if (RESERVED.has(name) || OURS.test(name) || roleOf(name) !== "app") {
     throw new SomaError("EINVAL", `"${name}" is reserved: choose another name`);
   }
   return name;

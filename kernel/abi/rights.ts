@@ -1,5 +1,5 @@
 // Owns the broker permissions of each role, derived from the tables. Subjects not listed are denied.
-import { instanceName, type Owner, PERSON, SERVICES, type Service } from "./names.ts";
+import { instanceName, MOST_INSTANCES, type Owner, PERSON, SERVICES, type Service } from "./names.ts";
 import { STORES, type StoreName, streamName } from "./storage.ts";
 import { ALL, ANY, subjects } from "./subjects.ts";
 import { allSyscalls, CONTROL } from "./syscalls.ts";
@@ -115,7 +115,7 @@ const APP_OWNERS = new Set(FOR_APPS.filter(([, call]) => !isControl(call)).map((
 const ACTORS = [
   "kernel",
   PERSON,
-  ...SERVICES.flatMap((service) => Array.from({ length: 16 }, (_, i) => instanceName(service, i + 1))),
+  ...SERVICES.flatMap((service) => Array.from({ length: MOST_INSTANCES }, (_, i) => instanceName(service, i + 1))),
 ];
 
 /**

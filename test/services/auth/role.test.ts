@@ -1,12 +1,16 @@
 // What somebody who stole auth's signing key could do at the broker: mint any name with any tags, and still be an app only.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { isSomaError } from "../../../kernel/abi/errors.ts";
 import { NAME } from "../../../kernel/abi/limits.ts";
+import { checkAppName } from "../../../kernel/abi/names.ts";
 import { APP_ROLE, appPermissions, appTags } from "../../../kernel/abi/rights.ts";
 import { subjects } from "../../../kernel/abi/subjects.ts";
 import { allSyscalls } from "../../../kernel/abi/syscalls.ts";
 import { ask } from "../../../kernel/ipc/ask.ts";
 import { NatsBus } from "../../../kernel/ipc/bus.ts";
+import { Client } from "../../../kernel/ipc/client.ts";
+import { GrantTable } from "../../../kernel/ipc/grants.ts";
 import { mint } from "../../../kernel/ipc/jwt.ts";
 import { createKey } from "../../../kernel/ipc/nkey.ts";
 import { startWorld, type World } from "../../helpers/world.ts";
@@ -113,6 +117,30 @@ test("even a thief named * hears nothing that is for the system's own, and says 
     "the rest of its power: what the broker cannot bound, auth's name check does",
   );
   await bus.close();
+});
+
+test("names that only look like the system's own are those of apps without a grant, at the door of every service", async () => {
+  const reached: string[] = [];
+  const grants = new GrantTable(createKey("account").publicKey);
+  const get = (_: unknown, { caller }: { caller: string }) => {
+    reached.push(caller);
+    return { value: 1, revision: 1 };
+  };
+  await world.serve("memory", { get }, { authorize: (...args) => grants.authorize(...args) });
+  for (const name of ["device-17", "device-99", "device-017", "auth-1000", "person-eve", "model-0"]) {
+    const bus = await steal(name, WILD);
+    const client = new Client(bus);
+    for (const options of [{}, { for: { principal: "victim" } }]) {
+      const error = await client.call("memory.get", { key: "a" }, options).catch((thrown) => thrown);
+      assert.ok(isSomaError(error, "EPERM"), `${name}: ${JSON.stringify(error)}`);
+    }
+    assert.throws(
+      () => checkAppName(name),
+      (error: unknown) => isSomaError(error, "EINVAL"),
+    );
+    await bus.close();
+  }
+  assert.equal(reached, []);
 });
 
 test.run();
