@@ -87,7 +87,16 @@ const registry = new Registry({
       ? { account: authority.account, appSeed: appSigner.seed, grantSeed: grantSigner.seed }
       : undefined,
 });
-const apps = new Apps({ hands, client, records, announcer, log, url, root: join(ROOT, "apps") });
+const apps = new Apps({
+  hands,
+  client,
+  records,
+  announcer,
+  log,
+  url,
+  root: join(ROOT, "apps"),
+  programs: join(home.run, "apps"),
+});
 const supervision = supervise({
   bus,
   sys,

@@ -1,10 +1,13 @@
 // Owns apps that run: a fresh identity for each, its process, its output to whoever spawned it, its end.
 import { randomBytes } from "node:crypto";
+import { rmSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { SomaError } from "./abi/errors.ts";
 import type { Chunk, Input, Output } from "./abi/syscalls.ts";
 import type { Announcer } from "./announce.ts";
 import { findApp } from "./apps.ts";
 import type { Exit } from "./child.ts";
+import { bundleApp, confinement } from "./confine.ts";
 import type { Hands } from "./hands.ts";
 import type { Client } from "./ipc/client.ts";
 import type { Log } from "./ipc/log.ts";
@@ -28,6 +31,8 @@ export interface AppsOptions {
   url: () => string;
   /** Where apps are looked up by name. */
   root: string;
+  /** Where what runs of them lies meanwhile. */
+  programs: string;
 }
 
 interface Running extends AppRecord {
@@ -59,9 +64,17 @@ export class Apps {
     const { hands, client, records, url, root, announcer } = this.options;
     const app = findApp(root, input.app);
     const holder = `${app.name}-${randomBytes(2).toString("hex")}`;
+    const program = this.program(holder);
+    const nodeOptions = confinement(dirname(app.entry), program);
+    await bundleApp(app.entry, program);
     const key = createKey("user");
     const admission = { app: app.name, holder, publicKey: key.publicKey };
-    const { jwt } = await client.call("auth.admit", admission, { for: request.principal, signal: request.signal });
+    const { jwt } = await client
+      .call("auth.admit", admission, { for: request.principal, signal: request.signal })
+      .catch((error: unknown) => {
+        rmSync(program, { force: true });
+        throw error;
+      });
     const { detached } = input;
     const record = { app: app.name, owner: request.caller, detached, startedAt: Date.now() };
     const output = detached ? {} : { output: this.relay(holder, request) };
@@ -71,7 +84,8 @@ export class Apps {
     if (request.signal.aborted) return this.cancelled(holder);
     hands.start({
       id: holder,
-      entry: app.entry,
+      entry: program,
+      nodeOptions,
       args: input.args,
       env: environment(input, { url: url(), name: holder, jwt, seed: key.seed }),
       memoryMb: app.memoryMb,
@@ -147,6 +161,7 @@ export class Apps {
   /** Takes back its grant, which dies with the process: one that has its secret must not go on with it. */
   private async release(holder: string): Promise<void> {
     const { client, records, log } = this.options;
+    rmSync(this.program(holder), { force: true });
     try {
       await client.call("auth.revoke", { holder }, { ttl: 30_000 });
       await records.del("app", holder);
@@ -154,6 +169,10 @@ export class Apps {
       // The record stays: the next kernel tries again.
       log.warn({ err: error, holder }, "the grant of an ended app could not be taken back yet");
     }
+  }
+
+  private program(holder: string): string {
+    return join(this.options.programs, `${holder}.mjs`);
   }
 
   private cancelled(holder: string): never {
