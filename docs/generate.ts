@@ -6,7 +6,7 @@ import { CODES } from "../kernel/abi/errors.ts";
 import { HEADERS } from "../kernel/abi/headers.ts";
 import { ABI } from "../kernel/abi/limits.ts";
 import { STORES, type Store } from "../kernel/abi/storage.ts";
-import type { Syscall } from "../kernel/abi/syscall.ts";
+import { isRecorded, type Syscall } from "../kernel/abi/syscall.ts";
 import { allSyscalls, SYSCALLS } from "../kernel/abi/syscalls.ts";
 
 type Schema = Record<string, unknown>;
@@ -58,6 +58,7 @@ function callText(owner: string, name: string, call: Syscall): string {
     `for ${call.right}s`,
     call.idempotent ? "idempotent" : "at most once",
     call.ttl === 0 ? "no deadline" : `${call.ttl} ms`,
+    ...(isRecorded(call) ? ["in the audit before the reply"] : []),
   ];
   return `### ${owner}.${name}\n\n${call.what[0]!.toUpperCase()}${call.what.slice(1)}. ${facts.join(", ")}.\n\n${rows
     .filter(([, text]) => text)

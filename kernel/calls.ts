@@ -4,6 +4,7 @@ import { SomaError } from "./abi/errors.ts";
 import { ABI } from "./abi/limits.ts";
 import { serviceOf } from "./abi/names.ts";
 import { STORES, type Store } from "./abi/storage.ts";
+import { readAudit } from "./audit.ts";
 import type { ChildActor, Supervision } from "./effects.ts";
 import { version } from "./files.ts";
 import type { Hands } from "./hands.ts";
@@ -14,6 +15,7 @@ import { storeUsage } from "./ipc/stores.ts";
 import { type ProcessTable, processes } from "./processes.ts";
 import type { Registry } from "./registry.ts";
 import type { Apps } from "./spawn.ts";
+import { verifyAudit } from "./verify.ts";
 
 export interface KernelCalls {
   bus: NatsBus;
@@ -72,6 +74,14 @@ export function kernelCalls(kernel: KernelCalls): Handlers<"kernel"> {
     spawn: (input, request) => apps.spawn(input, request),
     log: (input, request) => readLog(bus, input, request),
     events: (input, request) => readEvents(bus, input, request),
+    audit: (input, request) => readAudit(bus, input, request),
+    verify: async (_input, request) => {
+      const runs = (actor: string, epoch: number) =>
+        actor === "kernel" ? epoch === table.kernel.epoch : registry.runs(actor, epoch);
+      const { chains, totals } = await verifyAudit({ bus, key: registry.grantKey, runs }, request.signal);
+      for (const chain of chains) await request.emit({ chains: [chain] });
+      return totals;
+    },
     df: async () => ({
       stores: (await storeUsage(bus)).map(({ name, bytes, messages }) => {
         const { kind, owner, maxBytes, maxAgeMs, what }: Store = STORES[name];

@@ -15,6 +15,7 @@ import { GrantTable } from "./ipc/grants.ts";
 import { createLog } from "./ipc/log.ts";
 import { Recorder } from "./ipc/recorder.ts";
 import { Server, type ServerOptions } from "./ipc/server.ts";
+import { createAudit } from "./ipc/service.ts";
 import { createStores } from "./ipc/stores.ts";
 import { Authority } from "./keys/authority.ts";
 import { keptKey } from "./keys/kept.ts";
@@ -115,12 +116,14 @@ const supervision = supervise({
 
 // The calls.
 const grants = new GrantTable(grantSigner.publicKey, { running: (holder) => server.runningOf(holder) });
+const audit = createAudit({ bus, instance: "kernel", epoch, grants, log });
 const table = { children: supervision.children, apps, leases, launcher, kernel: { epoch }, broker: () => broker };
 const server: Server = new Server(bus, {
   owner: "kernel",
   instance: "kernel",
   epoch,
   crash,
+  audit,
   authorize: (caller, name, input) => grants.authorize(caller, name, input),
   handlers: {
     ...kernelCalls({ bus, hands, registry, apps, table, supervision }),
@@ -135,6 +138,7 @@ const server: Server = new Server(bus, {
         apps: apps.all().length,
         grants: grants.size,
         forged: grants.forged,
+        ...audit.figures(),
       }),
     }),
   } as ServerOptions["handlers"],
@@ -156,6 +160,7 @@ async function finish(code: number): Promise<void> {
   announcer.life("stopped", { code });
   log.info({ code }, "stopped");
   await server.drain(500);
+  await audit.close(500);
   hands.stop(code);
 }
 

@@ -103,6 +103,16 @@ export class Registry {
     await this.options.records.put("instance", instance, { ...record, state: "down" });
   }
 
+  /** Whether this is the instance's present epoch, and it has not ended. */
+  runs(instance: string, epoch: number): boolean {
+    const { epoch: present, state } = this.record(instance);
+    return present === epoch && (state === "registered" || state === "ready");
+  }
+
+  get grantKey(): string {
+    return this.options.grantKey;
+  }
+
   record(instance: string): InstanceRecord {
     return this.options.records.get("instance", instance) ?? { epoch: 0, state: "down" };
   }

@@ -62,7 +62,7 @@ export function servicePermissions(service: Service, instance: string, epoch: nu
       "_INBOX.>",
       `evt.${instance}.>`,
       subjects.heartbeat(service, instance, epoch),
-      `audit.${instance}.${epoch}`,
+      subjects.audit(instance, epoch),
       ...stores(service),
     ],
     sub: [

@@ -162,6 +162,17 @@ export const STORES = {
     full: "drop",
     what: "outcomes of syscalls, hash-chained",
   },
+  heads: {
+    kind: "kv",
+    owner: "auth",
+    readers: ["kernel"],
+    maxBytes: 16 * MB,
+    // A little longer than what they vouch for.
+    maxAgeMs: 91 * DAY,
+    history: 1,
+    full: "refuse",
+    what: "the last record of each chain of the audit, signed",
+  },
 } as const satisfies Record<string, Store>;
 
 export type StoreName = keyof typeof STORES;

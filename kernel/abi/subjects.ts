@@ -13,6 +13,8 @@ export const subjects = {
   serve: (service: Owner, instance: string) => `sys.*.${service}.${instance}.*`,
   inbox: (caller: string) => `_INBOX.${caller}`,
   event: (actor: string, topic: string) => `evt.${actor}.${topic}`,
+  /** One chain of the audit. */
+  audit: (instance: string, epoch: number | "*") => `audit.${instance}.${epoch}`,
   heartbeat: (service: string, instance: string, epoch: number) => `hb.${service}.${instance}.${epoch}`,
   down: (service: string, instance: string, epoch: number) => `evt.kernel.down.${service}.${instance}.${epoch}`,
 } as const;

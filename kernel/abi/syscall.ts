@@ -17,6 +17,8 @@ export interface Syscall<I extends ZodType = ZodType, C extends ZodType = ZodTyp
   output: O;
   /** Least role that may ever hold it. `app` needs a grant besides; the person may whatever an app may. */
   right: Extract<Role, "app" | "person" | "service" | "boot" | "kernel">;
+  /** Its record in the audit is stored before the reply leaves, as that of every `submit`. */
+  recorded?: true;
   /** The SDK may repeat it by itself. */
   idempotent: boolean;
   /** Default time to live in ms; 0 means none: it lasts as long as its caller. */
@@ -42,3 +44,8 @@ export const MAY: Record<Syscall["right"], readonly Role[]> = {
   boot: ["boot"],
   kernel: ["kernel"],
 };
+
+/** Whether a call's record must be stored before its reply leaves. */
+export function isRecorded({ kind, recorded }: Syscall): boolean {
+  return recorded === true || kind === "submit";
+}

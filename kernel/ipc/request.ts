@@ -2,6 +2,7 @@
 import { SomaError } from "../abi/errors.ts";
 import type { Principal, ReplyType } from "../abi/headers.ts";
 import { LIMITS } from "../abi/limits.ts";
+import type { Noted } from "./audit.ts";
 
 /** Pieces of an upload that may wait to be read; more and the sender waits. */
 const UPLOADS = 16;
@@ -37,7 +38,11 @@ export class Request implements RequestInfo {
   /** Aborts when the caller cancels or the deadline passes. */
   readonly abort = new AbortController();
 
+  /** What the audit keeps of the input until the end. */
+  noted: Noted | undefined;
   done = false;
+  /** Its outcome is fixed and being recorded; the reply follows. */
+  settled = false;
   accepted = false;
   private seq = 0;
   private read = 0;

@@ -6,8 +6,9 @@ import { HEADERS, type Principal } from "../abi/headers.ts";
 import { ABI, LIMITS } from "../abi/limits.ts";
 import { type Owner, roleOf } from "../abi/names.ts";
 import { ALL, ANY, parseCall, replyAllowed, subjects } from "../abi/subjects.ts";
-import { MAY, type Syscall } from "../abi/syscall.ts";
+import { isRecorded, MAY, type Syscall } from "../abi/syscall.ts";
 import { CONTROL, type Syscalls, syscall } from "../abi/syscalls.ts";
+import type { Audit } from "./audit.ts";
 import type { Bus, Message, Subscription } from "./bus.ts";
 import { watchCallers } from "./callers.ts";
 import { Request, type Send } from "./request.ts";
@@ -35,7 +36,9 @@ export interface ServerOptions {
   handlers: Record<string, AnyHandler>;
   /** Checks an app's grant; throws EPERM or EDQUOT. Called for apps only, with the parsed input. */
   authorize?: (caller: string, name: string, input: unknown) => Principal;
-  /** Called once for each final reply, for metrics and audit. */
+  /** Takes the outcome of every call, and of those that were turned away. */
+  audit?: Audit;
+  /** Called once for each final reply, for metrics. */
   observe?: (request: Request, outcome: { code: string; ms: number; output?: unknown }) => void;
   /** An unexpected throw: our bug. */
   crash: (error: unknown) => void;
@@ -144,13 +147,15 @@ export class Server {
     if (subject === undefined) return;
     const { caller, call } = subject;
     const id = message.header(HEADERS.id);
-    if (message.reply !== "" && !replyAllowed(caller, message.reply)) return;
+    const refused = (code: string) => this.options.audit?.refused(caller, `${this.options.owner}.${call}`, id, code);
+    if (message.reply !== "" && !replyAllowed(caller, message.reply)) return refused("EPERM");
     const send: Send = (type, body, seq) => this.send(message.reply, type, body, seq);
     try {
       this.open(message, caller, call, id, send);
     } catch (error) {
       if (!(error instanceof SomaError)) return this.options.crash(error);
       send("error", error.toWire());
+      refused(error.code);
     }
   }
 
@@ -201,6 +206,7 @@ export class Server {
   }
 
   private run(request: Request, input: unknown): void {
+    request.noted = this.options.audit?.note(request.caller, request.principal, input);
     this.requests.set(request.mid, request);
     this.perCaller.set(request.caller, (this.perCaller.get(request.caller) ?? 0) + 1);
     if (request.left < 0x7fffffff) {
@@ -285,21 +291,38 @@ export class Server {
   }
 
   private finish(request: Request, output: unknown): void {
+    const { audit, owner } = this.options;
+    if (request.done || request.settled) return;
+    const outcome = { code: "OK", ms: performance.now() - request.startedAt, output };
     try {
-      if (request.finish("end", output))
-        this.close(request, { code: "OK", ms: performance.now() - request.startedAt, output });
+      if (audit === undefined || !isRecorded(syscall(owner, request.call)!)) {
+        request.finish("end", output);
+        return this.close(request, outcome);
+      }
     } catch (error) {
-      this.refuse(request, error);
+      return this.refuse(request, error);
     }
+    // From here on the outcome stands: nothing but the reply is left, and it waits for the record.
+    request.settled = true;
+    void audit.stored(this.audited(request), "OK", outcome.ms, output).then(() => {
+      request.finish("end", output);
+      this.close(request, outcome);
+    });
   }
 
   private refuse(request: Request, error: unknown): void {
     if (!(error instanceof SomaError)) return this.options.crash(error);
-    if (request.finish("error", error.toWire()))
-      this.close(request, { code: error.code, ms: performance.now() - request.startedAt });
+    if (request.settled || !request.finish("error", error.toWire())) return;
+    this.close(request, { code: error.code, ms: performance.now() - request.startedAt });
+  }
+
+  private audited(request: Request) {
+    const { caller, principal, id, noted } = request;
+    return { caller, principal, id, noted, call: `${this.options.owner}.${request.call}` };
   }
 
   private close(request: Request, outcome: { code: string; ms: number; output?: unknown }): void {
+    if (!request.settled) this.options.audit?.outcome(this.audited(request), outcome.code, outcome.ms, outcome.output);
     clearTimeout(this.timers.get(request.mid));
     this.timers.delete(request.mid);
     this.requests.delete(request.mid);

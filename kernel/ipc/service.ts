@@ -1,10 +1,12 @@
 // Owns the life of every service process: register, connect, serve, beat, drain, exit. A crash is an exit code, and supervision restarts it.
 import { monitorEventLoopDelay } from "node:perf_hooks";
 import { encode } from "../abi/codec.ts";
+import { SomaError } from "../abi/errors.ts";
 import type { Principal } from "../abi/headers.ts";
 import { LIMITS } from "../abi/limits.ts";
 import type { Service } from "../abi/names.ts";
 import { subjects } from "../abi/subjects.ts";
+import { Audit } from "./audit.ts";
 import { NatsBus } from "./bus.ts";
 import { Client } from "./client.ts";
 import { commonHandlers } from "./common.ts";
@@ -14,6 +16,7 @@ import { createLog, type Log } from "./log.ts";
 import { Recorder } from "./recorder.ts";
 import type { Request } from "./request.ts";
 import { type Handlers, Server } from "./server.ts";
+import { append } from "./store.ts";
 
 export interface Context {
   bus: NatsBus;
@@ -75,8 +78,10 @@ export async function runService<S extends Service>(
   const handlers: Record<string, (input: any, request: Request) => unknown> = {};
   let running: Running<S> | undefined;
   const grants = new GrantTable(identity.grantKey, { running: (holder) => server.runningOf(holder) });
+  const audit = createAudit({ bus, instance, epoch, grants, log });
   const server: Server = new Server(bus, {
     owner: service,
+    audit,
     instance,
     epoch,
     handlers,
@@ -112,7 +117,7 @@ export async function runService<S extends Service>(
       server: () => server,
       recorder,
       state: () => running?.state?.() ?? "ready",
-      figures: () => running?.figures?.() ?? {},
+      figures: () => ({ ...audit.figures(), ...running?.figures?.() }),
     }),
   );
   server.start();
@@ -127,6 +132,7 @@ export async function runService<S extends Service>(
     stopBeating();
     await server.drain(LIMITS.shutdown - 1_000);
     await running?.stop?.();
+    await audit.close(LAST_RECORD);
     await bus.close();
     process.exit(0);
   };
@@ -136,6 +142,24 @@ export async function runService<S extends Service>(
   bus.on((busEvent) => {
     // A revoked key means that a successor has our name: stop at once, write nothing more.
     if (busEvent.type === "closed" && !stopping) process.exit(75);
+  });
+}
+
+/** How long the end of a chain may take to be stored, in ms. */
+const LAST_RECORD = 500;
+
+/** The audit of one server, on the stream. For services and the kernel. */
+export function createAudit(parts: { bus: NatsBus; instance: string; epoch: number; grants: GrantTable; log: Log }) {
+  const { bus, instance, epoch, grants, log } = parts;
+  return new Audit({
+    instance,
+    epoch,
+    store: async (batch, id) => {
+      if (!bus.connected) throw new SomaError("EIO", "the broker is away", { executed: "no" });
+      await append(bus, subjects.audit(instance, epoch), batch, id);
+    },
+    storesPrompts: (holder) => grants.find(holder)?.caveats.storePrompts === true,
+    warn: (error) => log.warn({ err: error }, "the audit waits to be stored"),
   });
 }
 

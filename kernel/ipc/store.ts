@@ -1,5 +1,13 @@
 // Owns access to JetStream: key-value buckets, object buckets and streams, by the names of the table in abi.
-import { AckPolicy, type JetStreamManager, type KV, type KvEntry, type KvWatchOptions, nanos } from "nats";
+import {
+  AckPolicy,
+  DeliverPolicy,
+  type JetStreamManager,
+  type KV,
+  type KvEntry,
+  type KvWatchOptions,
+  nanos,
+} from "nats";
 import { decode, encode } from "../abi/codec.ts";
 import { SomaError } from "../abi/errors.ts";
 import { STORES, type Store, type StoreName, streamName } from "../abi/storage.ts";
@@ -262,6 +270,9 @@ export async function append(
   }
 }
 
+/** Seconds without a message, though there are more, after which reading is given up. */
+const SILENCE = 5;
+
 export interface StreamEntry {
   subject: string;
   seq: number;
@@ -269,11 +280,11 @@ export interface StreamEntry {
   value: unknown;
 }
 
-/** Reads the last `tail` messages of a stream that match the subject, or those `after` a sequence, and, with `follow`, what comes. */
+/** Reads the last `tail` messages of a stream that match the subject, those `after` a sequence or `since` a time, and, with `follow`, what comes. */
 export async function* readStream(
   bus: NatsBus,
   store: StoreName,
-  options: { subject?: string; tail?: number; after?: number; follow?: boolean; signal?: AbortSignal },
+  options: { subject?: string; tail?: number; after?: number; since?: number; follow?: boolean; signal?: AbortSignal },
 ): AsyncGenerator<StreamEntry> {
   const js = jetstream(bus);
   const stream = streamName(store);
@@ -286,27 +297,34 @@ export async function* readStream(
       : await tailStart(jsm, stream, filter, state.first_seq, state.last_seq, options.tail);
   const consumer = await js.consumers.get(stream, {
     filterSubjects: filter,
-    opt_start_seq: Math.max(1, start),
-    deliver_policy: "by_start_sequence" as never,
+    ...(options.since === undefined
+      ? { opt_start_seq: Math.max(1, start), deliver_policy: DeliverPolicy.StartSequence }
+      : { opt_start_time: new Date(options.since).toISOString(), deliver_policy: DeliverPolicy.StartTime }),
   });
   const last = state.last_seq;
   if (!options.follow && (state.messages === 0 || start > last)) return;
   const messages = await consumer.consume({ max_messages: 200, expires: 5_000 });
   options.signal?.addEventListener("abort", () => void messages.close(), { once: true });
-  // Without `follow` the end is the last message that was there at the start, or silence for those filtered out.
-  const idle = options.follow ? undefined : setInterval(() => quiet++ > 3 && void messages.close(), 100);
+  // As it was made: what is filtered out is not pending.
+  let pending = (await consumer.info(true)).num_pending;
+  // Without `follow` the end is the last message that was there at the start; silence before it is no end.
+  const idle = options.follow ? undefined : setInterval(() => ++quiet >= SILENCE && void messages.close(), 1_000);
   let quiet = 0;
   try {
+    if (!options.follow && pending === 0) return;
     for await (const message of messages) {
       quiet = 0;
+      pending = message.info.pending;
       yield {
         subject: message.subject,
         seq: message.seq,
         at: message.info.timestampNanos / 1e6,
         value: decode(message.data),
       };
-      if (!options.follow && message.seq >= last) return;
+      if (!options.follow && (pending === 0 || message.seq >= last)) return;
     }
+    if (!options.follow && !options.signal?.aborted)
+      throw new SomaError("EIO", `the store "${store}" went silent while it was read: try again`, { executed: "no" });
   } finally {
     clearInterval(idle);
     await messages.close();

@@ -2,10 +2,13 @@
 import { createActor, fromPromise } from "xstate";
 import { isSomaError } from "../../kernel/abi/errors.ts";
 import type { SignedGrant } from "../../kernel/ipc/grants.ts";
+import type { HeadRecord } from "../../kernel/ipc/heads.ts";
+import { keyFromSeed } from "../../kernel/ipc/nkey.ts";
 import { runService } from "../../kernel/ipc/service.ts";
-import { Kv } from "../../kernel/ipc/store.ts";
+import { Kv, readStream } from "../../kernel/ipc/store.ts";
 import { type App, Apps } from "./apps.ts";
 import { calls } from "./calls.ts";
+import { Heads } from "./heads.ts";
 import { Ledger } from "./ledger.ts";
 import { authMachine } from "./machine.ts";
 import { minter, secretsOf } from "./mint.ts";
@@ -13,6 +16,8 @@ import { Registrar } from "./registrar.ts";
 
 /** How often expired grants are cleared away; they stop to count at once. */
 const SWEEP_MS = 5_000;
+/** How often new ends of the audit's chains are signed. */
+const SIGN_MS = 2_000;
 /** Keys that the kernel takes in a call, and how long it may take, well within the time of those who wait. */
 const KEYS = 1_024;
 const KERNEL_MS = 2_000;
@@ -57,6 +62,17 @@ await runService("auth", async ({ bus, client, server, log, recorder, identity, 
   const sweep = setInterval(() => {
     registrar.sweep().catch((error) => (isSomaError(error) ? log.warn({ err: error }, "not swept") : crash(error)));
   }, SWEEP_MS);
+  const heads = await Heads.open({
+    kv: await Kv.open<HeadRecord>(bus, "heads"),
+    key: keyFromSeed(secretsOf(identity.secrets).grantSeed),
+    read: (after) => readStream(bus, "audit", { after }),
+    warn: (chain, faults) => log.error({ chain, faults }, "the audit was tampered with: soma audit verify"),
+  });
+  const signing = every(SIGN_MS, async () => {
+    await heads
+      .round()
+      .catch((error) => (isSomaError(error) ? log.warn({ err: error }, "heads not signed") : crash(error)));
+  });
   return {
     handlers: calls({ registrar, apps, ledger, client, machine }),
     state: () => machine.getSnapshot().value,
@@ -66,6 +82,18 @@ await runService("auth", async ({ bus, client, server, log, recorder, identity, 
       accounts: ledger.size,
       revoking: registrar.unfinished().length,
     }),
-    stop: () => clearInterval(sweep),
+    stop: () => {
+      clearInterval(sweep);
+      signing();
+    },
   };
 });
+
+/** Does it again and again, `ms` after the last time has ended. Gives the way to stop. */
+function every(ms: number, work: () => Promise<void>): () => void {
+  let timer = setTimeout(async function again() {
+    await work();
+    timer = setTimeout(again, ms);
+  }, ms);
+  return () => clearTimeout(timer);
+}

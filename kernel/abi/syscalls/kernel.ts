@@ -24,6 +24,54 @@ export const logLine = z.object({
   fields: record.optional(),
 });
 
+/** One record of the audit. `open` and `close`: the ends of an epoch; `lost`: `times` records that found no room. */
+export const auditRecord = z.object({
+  seq: count,
+  at: z.number(),
+  actor: z.string(),
+  epoch: count,
+  what: z.enum(["open", "call", "lost", "close"]),
+  caller: z.string().optional(),
+  principal: z.string().optional(),
+  grant: z.string().optional(),
+  revision: count.optional(),
+  call: z.string().optional(),
+  id: z.string().optional(),
+  code: z.string().optional(),
+  ms: z.number().optional(),
+  /** Equal refusals are counted. */
+  times: count.optional(),
+  model: z.string().optional(),
+  version: count.optional(),
+  tokens: count.optional(),
+  prompt: z.string().optional(),
+});
+/** What was found of one chain: `gap`, `expired` and `lost` happen to an honest system; all else counts as a fault. */
+export const auditChain = z.object({
+  chain: z.string(),
+  actor: z.string(),
+  epoch: count,
+  records: count,
+  last: count,
+  /** base64url of the hash over all its records, to keep elsewhere and compare. */
+  hash: z.string(),
+  /** The last record that auth's signature covers; 0: none. */
+  signed: count,
+  state: z.enum(["running", "closed", "ended"]),
+  faults: count,
+  findings: z.array(
+    z.object({
+      what: z.enum([
+        ...(["gap", "expired", "lost", "changed", "missing", "reordered"] as const),
+        ...(["unreadable", "truncated", "unsigned", "forged"] as const),
+      ]),
+      first: count,
+      last: count,
+      text: z.string(),
+    }),
+  ),
+});
+
 export const kernel = table({
   register: {
     kind: "call",
@@ -121,6 +169,35 @@ export const kernel = table({
     input: z.object({ tail: count.default(20), follow: z.boolean().default(false) }),
     chunk: z.object({ events: z.array(z.object({ at: z.number(), subject: z.string(), body: json })) }),
     output: z.object({ events: count }),
+  },
+  audit: {
+    kind: "stream",
+    what: "read who called what, with which outcome, old and new",
+    right: "person",
+    idempotent: true,
+    ttl: 0,
+    /** `app`: for whom or by whom; `call`: service.call or a service; `since`: unix ms. */
+    input: z.object({
+      app: z.string().optional(),
+      call: z.string().optional(),
+      code: z.string().optional(),
+      actor: name.optional(),
+      since: z.number().optional(),
+      tail: count.max(1_000_000).default(50),
+      follow: z.boolean().default(false),
+    }),
+    chunk: z.object({ records: z.array(auditRecord) }),
+    output: z.object({ records: count }),
+  },
+  verify: {
+    kind: "stream",
+    what: "check the audit: every chain against its hashes, its signed head and its end",
+    right: "person",
+    idempotent: true,
+    ttl: 0,
+    input: none,
+    chunk: z.object({ chains: z.array(auditChain) }),
+    output: z.object({ chains: count, records: count, faults: count }),
   },
   df: {
     kind: "call",
