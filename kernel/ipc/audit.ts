@@ -1,12 +1,11 @@
 // Owns what a server records: outcomes wait in a bounded queue, are chained, and go to the stream in batches behind the calls' back.
 import type { Principal } from "../abi/headers.ts";
 import { subjects } from "../abi/subjects.ts";
-import { type Batch, genesis, type Head, type Outcome, type Row, seal } from "./chain.ts";
+import { type Batch, genesis, type Head, type Outcome, ROWS, type Row, seal } from "./chain.ts";
 
 /** A first outcome waits so long for others at most, in ms. */
 const GATHER = 80;
-/** Records and bytes of one batch at most. */
-const ROWS = 256;
+/** Bytes of one batch, roughly, at most. */
 const BATCH = 128 * 1024;
 /** What may wait while the broker is away, in bytes: some 16,000 records without prompts. */
 const QUEUE = 4 * 1024 * 1024;

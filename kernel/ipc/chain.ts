@@ -52,6 +52,8 @@ export interface Batch {
 }
 
 const HASH = 32;
+/** Records of one batch at most. */
+export const ROWS = 256;
 const batchSchema = z.object({
   first: z.number().int().positive(),
   prev: z.instanceof(Uint8Array).refine((bytes) => bytes.length === HASH),
@@ -166,7 +168,8 @@ function rowFaults(batch: Batch): Fault[] {
   for (const [i, row] of rows.entries()) {
     const own = numbers[i];
     const given = hashAt(batch, i);
-    if (own !== undefined && own > seq && !numbers.includes(seq)) {
+    // A number further on than a batch goes is a changed one.
+    if (own !== undefined && own > seq && own < batch.first + ROWS && !numbers.includes(seq)) {
       faults.push({ what: "missing", first: seq, last: own - 1 });
       seq = own;
     } else if (own !== undefined && own !== seq) faults.push({ what: "reordered", first: seq, last: seq });
