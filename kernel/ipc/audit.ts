@@ -156,9 +156,7 @@ export class Audit {
   private flush(): void {
     clearTimeout(this.timer);
     this.timer = undefined;
-    this.sending ??= this.send().finally(() => {
-      this.sending = undefined;
-    });
+    this.sending ??= this.send();
   }
 
   /** One batch at a time, until none waits. A batch stays the same over its attempts. */
@@ -178,6 +176,8 @@ export class Audit {
         stored?.();
       }
     }
+    // In the same turn as the look at the queue: what comes after starts anew.
+    this.sending = undefined;
   }
 
   private async deliver(batch: Batch): Promise<void> {

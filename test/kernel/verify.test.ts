@@ -33,7 +33,7 @@ const signer = () =>
     ...{ kv, key, read: (after: number) => readStream(bus, "audit", { after }) },
     warn: (chain, faults) => warned.push(`${chain} ${faults.map(({ what }) => what)}`),
   });
-const purge = () => ask(bus, "$JS.API.STREAM.PURGE.AUDIT", "");
+const purge = () => ask(bus, "$JS.API.STREAM.PURGE.AUDIT", new Uint8Array(0));
 
 /** One epoch that ended in order and one that runs, 3 messages and 9 records each but for the end; signed by auth. */
 async function fresh(): Promise<void> {
@@ -92,7 +92,7 @@ async function found(now = Date.now()): Promise<string[]> {
 
 async function remove(subject: string, n: number): Promise<void> {
   const { seq } = (await entries()).filter((entry) => entry.subject === subject)[n]!;
-  await ask(bus, "$JS.API.STREAM.MSG.DELETE.AUDIT", JSON.stringify({ seq }));
+  await ask(bus, "$JS.API.STREAM.MSG.DELETE.AUDIT", Buffer.from(JSON.stringify({ seq })));
 }
 
 test("an untouched audit has no fault, and says how each epoch stands", async () => {
@@ -116,11 +116,7 @@ test("an epoch that ended without its closing record is a gap", async () => {
 });
 
 const TAMPERING: [string, () => Promise<void>, RegExp[]][] = [
-  [
-    "a changed record",
-    () => rewrite((list) => (batchOf(list, FIRST, 1).rows[1]![20]! ^= 1)),
-    [/^1 changed 6-6$/],
-  ],
+  ["a changed record", () => rewrite((list) => (batchOf(list, FIRST, 1).rows[1]![20]! ^= 1)), [/^1 changed 6-6$/]],
   [
     "a changed record, all hashes after it made to fit",
     () =>
@@ -150,7 +146,7 @@ const TAMPERING: [string, () => Promise<void>, RegExp[]][] = [
   ],
   ["a message that was deleted", () => remove(SECOND, 1), [/^2 missing 5-7$/]],
   ["the first message deleted", () => remove(FIRST, 0), [/^1 missing 1-4$/]],
-  ["the end cut off", () => remove(FIRST, 3), [/^1 truncated 11-11$/, /^1 gap /]],
+  ["the end cut off", () => remove(FIRST, 3), [/^1 truncated 11-11$/]],
   ["the end cut off a running chain", () => remove(SECOND, 2), [/^2 truncated 8-10$/]],
   ["everything removed", async () => void (await purge()), [/^1 truncated 1-11$/, /^2 truncated 1-10$/]],
   [
@@ -242,7 +238,11 @@ test("a successor of auth goes on where it stopped, and reads nothing twice", as
   const successor = await signer();
   await run(4, true);
   await successor.round();
-  const head = readHead(key.publicKey, subjects.audit("memory-1", 4), (await kv.get(subjects.audit("memory-1", 4)))!.value);
+  const head = readHead(
+    key.publicKey,
+    subjects.audit("memory-1", 4),
+    (await kv.get(subjects.audit("memory-1", 4)))!.value,
+  );
   assert.is(head?.seq, 11);
   assert.equal(warned, []);
   assert.equal(await found(), []);

@@ -85,6 +85,13 @@ test("what must be stored first resolves only once it is, at once, with all befo
   await audit.close(1_000);
 });
 
+test("whoever waited may record the next thing at once", async () => {
+  const { audit, records } = world();
+  for (const id of ["a", "b", "c"]) await audit.stored(caller(id), "OK", 1);
+  assert.is(records().length, 4);
+  await audit.close(1_000);
+});
+
 test("a batch is tried again unchanged under the same id", async () => {
   const seen: string[] = [];
   const { audit, ids, state, records } = world();

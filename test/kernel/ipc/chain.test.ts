@@ -2,7 +2,17 @@
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type Batch, check, type Fault, genesis, type Head, type Row, readBatch, seal, unpack } from "../../../kernel/ipc/chain.ts";
+import {
+  type Batch,
+  check,
+  type Fault,
+  genesis,
+  type Head,
+  type Row,
+  readBatch,
+  seal,
+  unpack,
+} from "../../../kernel/ipc/chain.ts";
 
 const SUBJECT = "audit.memory-1.3";
 const row = (n: number): Row => ({
