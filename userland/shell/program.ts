@@ -5,6 +5,7 @@ import { credentials } from "../sdk/context.ts";
 import { connectSoma, type Soma } from "../sdk/soma.ts";
 import { type Command, type Env, explain, type Options, type Shown } from "./command.ts";
 import { appCommands } from "./commands/app.ts";
+import { auditCommands } from "./commands/audit.ts";
 import { driverCommands } from "./commands/driver.ts";
 import { grantCommands } from "./commands/grant.ts";
 import { keepCommands } from "./commands/keep.ts";
@@ -13,6 +14,7 @@ import { systemCommands } from "./commands/system.ts";
 
 export const COMMANDS: readonly Command[] = [
   ...systemCommands,
+  ...auditCommands,
   ...modelCommands,
   ...driverCommands,
   ...appCommands,

@@ -153,7 +153,7 @@ test("a chain does not pass for that of another instance or epoch", () => {
 
 test("bytes that are no batch or no record are not taken for one", () => {
   fc.assert(fc.property(fc.anything(), (value) => readBatch(value) === undefined));
-  fc.assert(fc.property(fc.uint8Array(), (bytes) => (unpack(bytes), true)));
+  fc.assert(fc.property(fc.uint8Array(), (bytes) => ["undefined", "object"].includes(typeof unpack(bytes))));
 });
 
 test.run();
