@@ -3,7 +3,6 @@ import type { Actor } from "xstate";
 import { DEFER, type Handlers } from "../../kernel/ipc/server.ts";
 import { checkReceivers, type Effects } from "./effects.ts";
 import type { deviceMachine } from "./machine.ts";
-import { restore, snapshot } from "./snapshot.ts";
 
 export function calls(device: Pick<Actor<typeof deviceMachine>, "send">, effects: Effects): Handlers<"device"> {
   return {
@@ -22,17 +21,17 @@ export function calls(device: Pick<Actor<typeof deviceMachine>, "send">, effects
       device.send({ type: "run", mid, model: input.model, input });
       return DEFER;
     },
-    drop: ({ model, seqs, all }) => {
+    drop: ({ model, seqs, all, aside }) => {
       const resident = effects.resident(model);
-      resident.drop(seqs, all);
+      resident.drop(seqs, all, aside);
       return { freeBlocks: resident.kv.free };
     },
     interrupt: ({ model }) => {
       effects.resident(model).interrupt();
       return {};
     },
-    snapshot: ({ model, seq }) => snapshot(effects.resident(model), seq, effects.snapshots),
-    restore: ({ model, seq, file }) => restore(effects.resident(model), seq, file, effects.snapshots),
+    snapshot: ({ model, seq }) => effects.resident(model).snapshot(seq),
+    restore: ({ model, seq, file }) => effects.resident(model).restore(seq, file),
     train: (input, { mid, signal }) => {
       signal.addEventListener("abort", () => device.send({ type: "cancel", mid }), { once: true });
       device.send({ type: "train", mid, input });

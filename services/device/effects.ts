@@ -9,10 +9,12 @@ import type { device } from "../../kernel/abi/syscalls/device.ts";
 import type { Context } from "../../kernel/ipc/service.ts";
 import { type DriverRow, pickDriver } from "./drivers/registry.ts";
 import { weightBytesOf } from "./drivers/wasm/layout.ts";
+import { Files } from "./files.ts";
 import type { Hardware } from "./hardware.ts";
 import type { TrainInput, TrainOutput } from "./job.ts";
 import type { LoadInput, Row, RunInput, RunOutput } from "./model.ts";
 import { Outbox } from "./outbox.ts";
+import type { Parking } from "./parking.ts";
 import { Resident } from "./resident.ts";
 import { blockBytes, blocksFor } from "./size.ts";
 import { type Progress, train } from "./training.ts";
@@ -26,8 +28,12 @@ export interface Options {
   home: string;
 }
 
+/** Nobody comes back for a snapshot after so long. */
+const SNAPSHOT_AGE_MS = 3600_000;
+
 export class Effects {
   readonly residents = new Map<string, Resident>();
+  private readonly files: Files;
   private readonly outbox: Outbox;
   /** Settles when the quantum handed over last has ended, well or not. */
   private turn: Promise<void> = Promise.resolve();
@@ -35,14 +41,11 @@ export class Effects {
 
   constructor(readonly options: Options) {
     const { bus, epoch } = options.ctx;
+    this.files = new Files(join(options.home, "snapshots"));
+    this.files.sweep(SNAPSHOT_AGE_MS);
     this.outbox = new Outbox((to, piece) =>
       bus.publish(to, encode(piece), { [HEADERS.type]: "chunk", [HEADERS.epoch]: String(epoch) }),
     );
-  }
-
-  /** Where snapshots lie. */
-  get snapshots(): string {
-    return join(this.options.home, "snapshots");
   }
 
   /** What `device.list` says. */
@@ -53,6 +56,11 @@ export class Effects {
 
   rows(): Row[] {
     return [...this.residents.values()].map((resident) => resident.row());
+  }
+
+  /** What became of sequences that were put aside, by model. */
+  parking(): Record<string, Parking["counts"]> {
+    return Object.fromEntries([...this.residents].map(([model, { parking }]) => [model, parking.counts]));
   }
 
   /** ENOENT when the model is not resident here. */
@@ -91,7 +99,11 @@ export class Effects {
         kvBlocks,
         threads: hardware.cores,
       });
-      const resident = new Resident(input.model, driver.name, loaded);
+      const resident = new Resident(input.model, driver.name, loaded, {
+        files: this.files,
+        warn: (message, error) =>
+          ctx.log.warn({ model: input.model, error: error.message }, `${message}: it is prefilled again`),
+      });
       this.residents.set(input.model, resident);
       const row = resident.row();
       // The figures were an estimate before.

@@ -55,7 +55,7 @@ await runService("device", async (ctx) => {
   return {
     handlers: calls(device, effects),
     state: () => device.getSnapshot().value,
-    figures: () => ({ ...effects.list() }),
+    figures: () => ({ ...effects.list(), parking: effects.parking() }),
     stop: () => effects.stop(),
   };
 });

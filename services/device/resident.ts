@@ -3,10 +3,13 @@ import type { z } from "zod";
 import { SomaError } from "../../kernel/abi/errors.ts";
 import type { device, loadedRow, sequenceReport } from "../../kernel/abi/syscalls/device.ts";
 import type { LoadedModel, QuantumReport, Token } from "./drivers/driver.ts";
+import type { Files } from "./files.ts";
 import { Kv } from "./kv.ts";
 import type { Outbox } from "./outbox.ts";
+import { Parking, type ParkingOptions } from "./parking.ts";
 import * as sequences from "./sequence.ts";
 import { openSequence, type Sequence } from "./sequence.ts";
+import { fill, find, save, snapshotName } from "./snapshot.ts";
 
 type Input = z.output<typeof device.run.input>;
 type Output = z.output<typeof device.run.output>;
@@ -14,6 +17,8 @@ type Report = z.output<typeof sequenceReport>;
 
 /** Drops that are remembered for quanta under way. */
 const REMEMBERED = 4096;
+/** Rows a step from which on a quantum counts as prefill. */
+const PREFILL_ROWS = 16;
 
 /** Sequences of a quantum, sorted by what becomes of them. */
 interface Plan {
@@ -24,6 +29,8 @@ interface Plan {
 
 export class Resident {
   readonly kv: Kv;
+  readonly parking: Parking;
+  private readonly files: Files;
   private readonly sequences = new Map<string, Sequence>();
   private running: { quantum: string; seqs: Set<string> } | undefined;
   /** Numbers drops and arrivals of quanta: one that was handed over before a drop must not bring the sequence back. */
@@ -36,8 +43,11 @@ export class Resident {
     readonly model: string,
     readonly driver: string,
     readonly loaded: LoadedModel,
+    aside: Pick<ParkingOptions, "files" | "warn" | "now">,
   ) {
     this.kv = new Kv(loaded.blocks);
+    this.files = aside.files;
+    this.parking = new Parking({ model, loaded, kv: this.kv, ...aside });
   }
 
   row(): z.output<typeof loadedRow> {
@@ -79,6 +89,9 @@ export class Resident {
         this.running = undefined;
       }
       for (const one of report.seqs) this.take(one, plan.reports);
+      // Steps of many rows tell how fast prefill is; decoding steps of few rows do not.
+      if (report.computedTokens >= PREFILL_ROWS * report.steps)
+        this.parking.prefill.add(report.computedTokens, report.ms);
       outbox.flush();
     }
     return {
@@ -96,8 +109,11 @@ export class Resident {
     this.arrivals.set(input, ++this.moment);
   }
 
-  /** Forgets sequences; one that runs leaves at the next step, and its blocks are free when the quantum has ended. */
-  drop(seqs: readonly string[], all: boolean): void {
+  /**
+   * Forgets sequences; or puts them aside until their next quantum here (`park`) or elsewhere (`move`). One that runs leaves at
+   * the next step, and its blocks are free when the quantum has ended.
+   */
+  drop(seqs: readonly string[], all: boolean, aside?: "park" | "move"): void {
     this.moment += 1;
     if (all) this.droppedAll = this.moment;
     for (const seq of seqs) {
@@ -109,41 +125,61 @@ export class Resident {
       if (this.drops.size <= REMEMBERED) break;
       this.drops.delete(seq);
     }
-    this.forget(all ? [...this.sequences.keys()] : seqs);
+    this.leave(all ? [...this.sequences.keys()] : seqs, aside ?? "drop");
+    if (aside === "move") this.parking.moveOut(seqs);
+    if (aside !== undefined) return;
+    if (all) this.parking.forgetAll();
+    this.parking.forget(seqs);
   }
 
-  private forget(seqs: readonly string[]): void {
+  private leave(seqs: readonly string[], leaving: NonNullable<Sequence["leaving"]>): void {
     for (const seq of seqs) {
       const sequence = this.sequences.get(seq);
       if (sequence === undefined) continue;
-      if (this.running?.seqs.has(seq)) {
-        sequence.dropped = true;
-        this.loaded.cancel(this.running.quantum, seq);
-      } else this.close(sequence);
+      sequence.leaving = leaving;
+      if (this.running?.seqs.has(seq)) this.loaded.cancel(this.running.quantum, seq);
+      else this.end(sequence);
     }
+  }
+
+  /** All sequences go to files, for other devices to go on with. Not while a quantum runs. */
+  moveOut(): void {
+    const seqs = [...this.sequences.keys()];
+    this.leave(seqs, "move");
+    this.parking.moveOut();
   }
 
   interrupt(): void {
     if (this.running) this.loaded.cancel(this.running.quantum);
   }
 
-  /** A sequence between quanta; EBUSY while its quantum runs, ENOENT when it is not here. */
-  resting(seq: string): Sequence {
+  /** Writes a sequence that no running quantum names to a file; it stays where it is. ENOENT, EBUSY. */
+  snapshot(seq: string): { file: string; bytes: number; position: number } {
     const sequence = this.sequences.get(seq);
     if (sequence === undefined) throw new SomaError("ENOENT", `${this.model} has no sequence "${seq}"`);
     if (this.running?.seqs.has(seq))
       throw new SomaError("EBUSY", `"${seq}" is in a running quantum: interrupt it first`);
-    return sequence;
+    const bytes = save(this.loaded, this.model, sequence, this.files);
+    return { file: snapshotName(this.model, seq), bytes, position: sequence.pos };
   }
 
-  /** Puts a sequence with `computed` tokens here, with blocks to be filled by the caller. ENOMEM when there are too few. */
-  adopt(sequence: Sequence): void {
-    this.forget([sequence.id]);
-    if (!this.kv.grow(sequence.table, sequence.pos)) {
+  /** Brings a snapshot back under the name `seq`. ENOENT without the file, EINVAL when it is of other numerics, EAGAIN without blocks. */
+  restore(seq: string, file: string): { position: number } {
+    const saved = find(file, this.loaded.numerics, this.files);
+    if (saved === undefined) throw new SomaError("ENOENT", `no snapshot ${file}: prefill again`);
+    this.leave([seq], "drop");
+    const { numerics: _, ...rest } = saved.head;
+    const sequence: Sequence = { ...rest, id: seq, table: this.kv.open(), leaving: undefined };
+    try {
+      fill(this.loaded, this.kv, sequence.table, saved, this.files, (table, tokens) =>
+        this.parking.grow(table, tokens),
+      );
+    } catch (error) {
       this.kv.close(sequence.table);
-      throw new SomaError("ENOMEM", `${this.model} has ${this.kv.free} free blocks: drop sequences first`);
+      throw error;
     }
-    this.sequences.set(sequence.id, sequence);
+    this.sequences.set(seq, sequence);
+    return { position: sequence.pos };
   }
 
   private plan(input: Input): Plan {
@@ -158,8 +194,8 @@ export class Resident {
       plan.reports.set(seq, report);
       const droppedSince = Math.max(this.droppedAll, this.drops.get(seq) ?? 0) > arrival;
       if (start && !droppedSince) {
-        this.forget([seq]);
-        this.sequences.set(seq, openSequence(seq, start, this.kv.open()));
+        this.leave([seq], "drop");
+        this.sequences.set(seq, this.parking.resume(seq, start) ?? openSequence(seq, start, this.kv.open()));
       }
       const sequence = this.sequences.get(seq);
       const fault = sequence === undefined ? "unknown here" : start && sequences.fault(sequence, this.loaded);
@@ -181,7 +217,7 @@ export class Resident {
         continue;
       }
       if (claim !== undefined) claims.add(claim);
-      const complete = this.kv.grow(sequence.table, sequences.reach(sequence, maxSteps, this.loaded.context));
+      const complete = this.parking.grow(sequence.table, sequences.reach(sequence, maxSteps, this.loaded.context));
       if (!complete && sequence.table.blocks.length * this.loaded.blockTokens <= sequence.pos) {
         report.finish = "blocks";
         continue;
@@ -201,15 +237,17 @@ export class Resident {
     report.finish = sequences.absorb(this.kv, sequence, one);
     if (report.finish !== null && sequence.start.mode === "score") report.logprobs = sequences.scores(sequence);
     if (report.finish !== null && sequence.start.mode === "embed") report.vector = sequences.vector(sequence);
-    if (report.finish !== null || sequence.dropped) this.close(sequence);
-    else this.kv.shrink(sequence.table, sequence.pos);
+    this.kv.shrink(sequence.table, sequence.pos);
+    if (report.finish !== null) this.close(sequence);
+    else if (sequence.leaving) this.end(sequence);
   }
 
   private deliver(tokens: readonly Token[], outbox: Outbox): void {
     let urgent = false;
     for (const { seq, pos, id, logprob } of tokens) {
       const sequence = this.sequences.get(seq)!;
-      if (sequence.dropped) continue;
+      // What is put aside goes on from here: its tokens are wanted.
+      if (sequence.leaving === "drop") continue;
       const { prompt, start } = sequence;
       // The first token ends somebody's waiting.
       urgent ||= pos === prompt;
@@ -218,9 +256,17 @@ export class Resident {
     outbox.ripe(urgent);
   }
 
+  private end(sequence: Sequence): void {
+    if (sequence.leaving === "drop") return this.close(sequence);
+    this.sequences.delete(sequence.id);
+    this.parking.park(sequence);
+    if (sequence.leaving === "move") this.parking.moveOut([sequence.id]);
+  }
+
   private close(sequence: Sequence): void {
     this.kv.close(sequence.table);
     this.sequences.delete(sequence.id);
+    if (sequence.start.parked) this.parking.forget([sequence.id]);
   }
 }
 

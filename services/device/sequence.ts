@@ -18,8 +18,8 @@ export interface Sequence {
   /** Length of the prompt: where new tokens begin. */
   prompt: number;
   table: Table;
-  /** Forgotten while its quantum ran: its blocks go when that has ended. */
-  dropped: boolean;
+  /** Told to go while its quantum ran: it goes when that has ended, for good, until its turn, or to go on elsewhere. */
+  leaving: "drop" | "park" | "move" | undefined;
   scores: number[];
   /** Sum of the final hidden states of all tokens so far. */
   hidden: number[];
@@ -27,7 +27,7 @@ export interface Sequence {
 
 export function openSequence(id: string, start: Start, table: Table): Sequence {
   const prompt = start.ids.length - start.generated;
-  return { id, start, ids: [...start.ids], pos: 0, prompt, table, dropped: false, scores: [], hidden: [] };
+  return { id, start, ids: [...start.ids], pos: 0, prompt, table, leaving: undefined, scores: [], hidden: [] };
 }
 
 export function generated(sequence: Sequence): number {

@@ -1,16 +1,20 @@
-// Owns snapshot files: a sequence's KV, ids, position and sampler settings, enough to go on elsewhere token for token.
+// Owns what a snapshot says: a sequence's KV, ids, position and sampler settings, enough to go on elsewhere token for token.
+// Whole blocks are named by the tokens up to their end, so that two snapshots, or two moments of one, share them.
 import { createHash } from "node:crypto";
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from "node:fs";
-import { basename, join } from "node:path";
 import { SomaError } from "../../kernel/abi/errors.ts";
 import { BLOCK_TOKENS } from "../../kernel/abi/limits.ts";
-import type { Resident } from "./resident.ts";
+import type { LoadedModel } from "./drivers/driver.ts";
+import type { Files } from "./files.ts";
+import type { Kv, Table } from "./kv.ts";
+import { keyAt } from "./radix.ts";
 import type { Sequence, Start } from "./sequence.ts";
 
-/** Then: u32 length of the head, the head as JSON, the blocks. */
-const MAGIC = "soma.kv.1";
+/** Then: u32 length of the head, the head as JSON, the block that is not full. */
+const MAGIC = "soma.kv.2";
+/** Blocks come free at ends of quanta, which are this long at most. */
+const RETRY_MS = 250;
 
-interface Head {
+export interface Head {
   /** Equal arithmetic and weights: else the KV means nothing here. */
   numerics: string;
   start: Start;
@@ -21,49 +25,90 @@ interface Head {
   hidden: number[];
 }
 
-/** Writes a sequence that no running quantum names to `folder`; it stays where it is. The sampler's state is (seed, position). */
-export function snapshot(resident: Resident, seq: string, folder: string) {
-  const { start, ids, pos, prompt, scores, hidden, table } = resident.resting(seq);
-  const { numerics } = resident.loaded;
+/** A snapshot as it was read; its whole blocks are read one by one. */
+export interface Saved {
+  name: string;
+  head: Head;
+  tail: Uint8Array;
+}
+
+/** What the snapshot of a sequence is called, whichever device makes or reads it. */
+export function snapshotName(model: string, seq: string): string {
+  return createHash("sha256").update(`${model}\n${seq}`).digest("hex").slice(0, 32);
+}
+
+/** Writes a sequence between quanta; it stays where it is. The sampler's state is (seed, position). Returns the bytes written. */
+export function save(loaded: LoadedModel, model: string, sequence: Sequence, files: Files): number {
+  const { start, ids, pos, prompt, scores, hidden, table } = sequence;
+  const { numerics } = loaded;
   const head = Buffer.from(JSON.stringify({ numerics, start, ids, pos, prompt, scores, hidden } satisfies Head));
   const size = Buffer.alloc(4);
   size.writeUInt32LE(head.length);
-  const blocks = resident.loaded.readBlocks(table.blocks.slice(0, Math.ceil(pos / BLOCK_TOKENS)));
-  const bytes = Buffer.concat([Buffer.from(MAGIC), size, head, blocks]);
-  mkdirSync(folder, { recursive: true, mode: 0o700 });
-  const name = `${createHash("sha256").update(`${resident.model}\n${seq}`).digest("hex").slice(0, 32)}.kv`;
-  const path = join(folder, name);
-  // Renamed when it is whole: a crash leaves the former one or none.
-  writeFileSync(`${path}.part`, bytes, { mode: 0o600 });
-  renameSync(`${path}.part`, path);
-  return { file: name, bytes: bytes.length, position: pos };
+  const whole = Math.floor(pos / BLOCK_TOKENS);
+  const tail = loaded.readBlocks(table.blocks.slice(whole, Math.ceil(pos / BLOCK_TOKENS)));
+  const names = blockNames(numerics, ids, whole);
+  const blocks = names.map((name, i) => ({ name, bytes: () => loaded.readBlocks([table.blocks[i]!]) }));
+  return files.write(snapshotName(model, sequence.id), Buffer.concat([Buffer.from(MAGIC), size, head, tail]), blocks);
 }
 
-/** Brings a snapshot back. ENOENT without the file, EINVAL when it is of another model or numerics, ENOMEM without blocks. */
-export function restore(resident: Resident, seq: string, file: string, folder: string) {
-  const { head, blocks } = read(join(folder, basename(file)));
-  const { numerics, ...rest } = head;
-  if (numerics !== resident.loaded.numerics)
-    throw new SomaError(
-      "EINVAL",
-      `${file} was made with ${numerics}, this is ${resident.loaded.numerics}: prefill again`,
-    );
-  const sequence: Sequence = { ...rest, id: seq, table: resident.kv.open(), dropped: false };
-  resident.adopt(sequence);
-  resident.loaded.writeBlocks(sequence.table.blocks, blocks);
-  return { position: sequence.pos };
-}
-
-function read(path: string): { head: Head; blocks: Uint8Array } {
-  let bytes: Buffer;
-  try {
-    bytes = readFileSync(path);
-  } catch (cause) {
-    throw new SomaError("ENOENT", `no snapshot ${basename(path)}: prefill again`, { cause });
-  }
+/** The snapshot of that name; undefined when there is none. EINVAL when it is none of ours, or of other numerics. */
+export function find(name: string, numerics: string, files: Files): Saved | undefined {
+  const found = files.head(name);
+  if (found === undefined) return undefined;
+  const bytes = Buffer.from(found.buffer, found.byteOffset, found.length);
   const from = MAGIC.length + 4;
   if (bytes.length < from || bytes.toString("latin1", 0, MAGIC.length) !== MAGIC)
-    throw new SomaError("EINVAL", `${basename(path)} is no snapshot: prefill again`);
+    throw new SomaError("EINVAL", `${name} is no snapshot: prefill again`);
   const end = from + bytes.readUInt32LE(MAGIC.length);
-  return { head: JSON.parse(bytes.toString("utf8", from, end)) as Head, blocks: bytes.subarray(end) };
+  const head = JSON.parse(bytes.toString("utf8", from, end)) as Head;
+  if (head.numerics !== numerics)
+    throw new SomaError("EINVAL", `${name} was made with ${head.numerics}, this is ${numerics}: prefill again`);
+  return { name, head, tail: bytes.subarray(end) };
+}
+
+/**
+ * Fills an empty table with a snapshot's KV: what is cached here is shared, the rest is read. `grow` makes a table long enough,
+ * or says that it cannot. Returns the bytes read. EAGAIN without blocks, ENOENT or EINVAL when files are gone or broken; then
+ * the table must be closed.
+ */
+export function fill(
+  loaded: LoadedModel,
+  kv: Kv,
+  table: Table,
+  { name, head, tail }: Saved,
+  files: Files,
+  grow: (table: Table, tokens: number) => boolean,
+): number {
+  const { ids, pos } = head;
+  const whole = Math.floor(pos / BLOCK_TOKENS);
+  // A score writes its last position again: the block of that one must be its own.
+  const common = head.start.mode === "score" ? pos - 1 : pos;
+  const cached = kv.share(table, ids, common) / BLOCK_TOKENS;
+  if (!grow(table, pos)) {
+    const needed = Math.ceil(pos / BLOCK_TOKENS) - table.blocks.length;
+    throw new SomaError("EAGAIN", `${needed} KV blocks are missing, ${kv.free} are free: wait until others end`, {
+      retryAfterMs: RETRY_MS,
+    });
+  }
+  let bytes = tail.length;
+  for (const [i, block] of blockNames(head.numerics, ids, whole).entries()) {
+    if (i < cached) continue;
+    const content = files.block(name, block);
+    if (content === undefined) throw new SomaError("ENOENT", `a block of ${name} is gone: prefill again`);
+    loaded.writeBlocks([table.blocks[i]!], content);
+    bytes += content.length;
+  }
+  if (tail.length > 0) loaded.writeBlocks([table.blocks[whole]!], tail);
+  kv.commit(table, ids, common);
+  return bytes;
+}
+
+function blockNames(numerics: string, ids: readonly number[], count: number): string[] {
+  let name = numerics;
+  return Array.from({ length: count }, (_, i) => {
+    name = createHash("sha256")
+      .update(`${name}\n${keyAt(ids, i)}`)
+      .digest("hex");
+    return name;
+  });
 }

@@ -29,8 +29,10 @@ export interface Handover {
   quantum: Quantum;
   /** What runs there shall end at its next step, for a newcomer waits. */
   cut: boolean;
-  /** Sequences that give their KV up to others; it stays cached as long as its room is not needed. */
-  drop: string[];
+  /** Sequences that give their room up to others: they are put aside there. */
+  park: string[];
+  /** Sequences of this quantum that were put aside on other devices: to be moved from there first. */
+  move: { device: string; seq: string }[];
 }
 
 /** A sequence that is finished, or why it failed. */
@@ -108,12 +110,19 @@ export class Board {
 
   /** Its KV is lost: it begins again with the ids it has, on any device. */
   private evict(sequence: Sequence, slot: Slot): void {
+    this.park(sequence, slot);
+    sequence.parkedOn = undefined;
+    sequence.attempt += 1;
+  }
+
+  /** It gives its room up: it goes on later, here or elsewhere. What its quanta in flight still report counts until then. */
+  private park(sequence: Sequence, slot: Slot): void {
     slot.ready.delete(sequence);
     slot.leased -= blocksOf(sequence);
     this.charges.settle(sequence);
+    sequence.parkedOn = slot.device;
     sequence.device = undefined;
     sequence.startedOn = undefined;
-    sequence.attempt += 1;
     this.waitingFor(slot.model).add(sequence);
   }
 
@@ -155,14 +164,14 @@ export class Board {
   remove(id: string): { device: string; model: string } | undefined {
     const sequence = this.sequences.get(id);
     if (sequence === undefined) return undefined;
-    const { device, input } = sequence;
+    const { device, parkedOn = device, input } = sequence;
     this.sequences.delete(id);
     this.waiting.get(input.model)?.delete(sequence);
     const slot = device === undefined ? undefined : this.slots.get(slotKey(device, input.model));
     if (slot?.ready.delete(sequence)) slot.leased -= blocksOf(sequence);
     this.charges.settle(sequence);
     this.accounts.leave(sequence.account);
-    return device === undefined ? undefined : { device, model: input.model };
+    return parkedOn === undefined ? undefined : { device: parkedOn, model: input.model };
   }
 
   /** The next quantum for some device that has room for one, or undefined. Counts it as in flight. */
@@ -171,15 +180,15 @@ export class Board {
     for (const slot of [...this.slots.values()].sort((a, b) => a.inFlight.length - b.inFlight.length)) {
       if (slot.inFlight.length >= AHEAD) continue;
       const waiting = this.waiting.get(slot.model);
-      const drop = victims(slot, waiting?.first, policy);
-      for (const victim of drop) this.evict(victim, slot);
+      const parked = victims(slot, waiting?.first, policy);
+      for (const victim of parked) this.park(victim, slot);
       const chosen = choose(slot, waiting, policy, this.charges);
-      if (chosen.length > 0) return { ...this.handover(slot, chosen), drop: drop.map(({ id }) => id) };
+      if (chosen.length > 0) return { ...this.handover(slot, chosen), park: parked.map(({ id }) => id) };
     }
     return undefined;
   }
 
-  private handover(slot: Slot, chosen: readonly Sequence[]): Omit<Handover, "drop"> {
+  private handover(slot: Slot, chosen: readonly Sequence[]): Omit<Handover, "park"> {
     const { device, epoch, model } = slot;
     const crowded = slot.ready.size > chosen.length || (this.waiting.get(model)?.size ?? 0) > 0;
     const cut = chosen.some(
@@ -189,14 +198,18 @@ export class Board {
     const attempts = new Map(chosen.map((sequence) => [sequence.id, sequence.attempt]));
     slot.inFlight.push({ quantum, long: !crowded, attempts });
     const where = `${device}/${epoch}`;
+    const move: Handover["move"] = [];
     const seqs = chosen.map((sequence) => {
       sequence.firstRunAt ??= this.now();
       const one = named(sequence, where);
       sequence.startedOn = where;
+      const { id: seq, parkedOn } = sequence;
+      if (parkedOn !== undefined && parkedOn !== device) move.push({ device: parkedOn, seq });
+      sequence.parkedOn = undefined;
       return one;
     });
     const length = crowded ? LENGTH.crowded : LENGTH.alone;
-    return { device, epoch, quantum: { quantum, model, ...length, tokenBudget: TOKEN_BUDGET, seqs }, cut };
+    return { device, epoch, quantum: { quantum, model, ...length, tokenBudget: TOKEN_BUDGET, seqs }, cut, move };
   }
 
   /** Devices where two quanta keep a newcomer waiting that should not have to. */
@@ -220,6 +233,8 @@ export class Board {
       const sequence = this.sequences.get(part.seq);
       // Finished, cancelled or moved meanwhile.
       if (sequence === undefined || sequence.attempt !== flight?.attempts.get(part.seq)) continue;
+      // Named in a quantum that came after it was put aside.
+      if (sequence.device === undefined && part.finish === "error") continue;
       sequence.newIds.push(...part.newIds);
       sequence.computed += part.computed;
       sequence.cached += part.cached;

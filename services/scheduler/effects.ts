@@ -8,7 +8,7 @@ import type { Request } from "../../kernel/ipc/request.ts";
 import type { Context } from "../../kernel/ipc/service.ts";
 import type { Kv } from "../../kernel/ipc/store.ts";
 import type { SavedAccount } from "./accounts.ts";
-import type { Board, Input, Placement } from "./board.ts";
+import type { Board, Handover, Input, Placement } from "./board.ts";
 import type { Budgets } from "./budgets.ts";
 
 const listed = deviceCalls.list.output.pick({ device: true, models: true });
@@ -21,6 +21,8 @@ const SAVE_MS = 1_000;
 
 export class Effects {
   private pumping = false;
+  /** By device: what its next quantum waits for. */
+  private readonly handing = new Map<string, Promise<unknown>>();
   private timers: NodeJS.Timeout[] = [];
 
   constructor(
@@ -153,9 +155,13 @@ export class Effects {
     this.pump();
   }
 
-  private async tell(device: string, model: string, seq: string): Promise<void> {
+  private async tell(device: string, model: string, seq: string, aside?: "park" | "move"): Promise<void> {
     try {
-      await this.ctx.client.call("device.drop", { model, seqs: [seq] }, { instance: device });
+      await this.ctx.client.call(
+        "device.drop",
+        { model, seqs: [seq], ...(aside ? { aside } : {}) },
+        { instance: device },
+      );
     } catch (error) {
       // A device that is gone has dropped it already.
       if (!isSomaError(error)) this.ctx.crash(error);
@@ -172,10 +178,21 @@ export class Effects {
     });
   }
 
-  private async run({ device, quantum, cut, drop }: NonNullable<ReturnType<Board["next"]>>): Promise<void> {
+  private async run({ device, quantum, cut, park, move }: Handover): Promise<void> {
     const { client, server, log, crash } = this.ctx;
     // Before the quantum, whose newcomers get the room.
-    for (const seq of drop) void this.tell(device, quantum.model, seq);
+    for (const seq of park) void this.tell(device, quantum.model, seq, "park");
+    // Quanta go to a device in the order in which they were made, also where one waits for KV from elsewhere.
+    const before = this.handing.get(device);
+    if (move.length > 0 || before !== undefined) {
+      const ready = Promise.all([
+        before,
+        ...move.map(({ device, seq }) => this.tell(device, quantum.model, seq, "move")),
+      ]);
+      this.handing.set(device, ready);
+      await ready;
+      if (this.handing.get(device) === ready) this.handing.delete(device);
+    }
     if (cut) this.interrupt(device, quantum.model);
     const mids = quantum.seqs.map(({ seq }) => seq);
     this.budgets.departed(mids);

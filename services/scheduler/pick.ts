@@ -36,6 +36,7 @@ export function choose(slot: Slot, waiting: Order<Sequence> | undefined, policy:
       waiting!.delete(fresh);
       slot.leased += blocksOf(fresh);
       fresh.device = slot.device;
+      fresh.attempt += 1;
       fresh.since = fresh.computed;
       charges.charge(fresh);
       chosen.push(fresh);

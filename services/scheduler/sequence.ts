@@ -27,7 +27,9 @@ export interface Sequence extends Candidate {
   startedOn: string | undefined;
   /** `computed` when it came onto its device. */
   since: number;
-  /** Grows when it begins again: what older quanta still report of it does not count. */
+  /** Where its KV was put aside when others took its room, until it runs again. */
+  parkedOn: string | undefined;
+  /** Counts its comings onto a device: what quanta of a former one still report does not count. 0: it never ran. */
   attempt: number;
   /** What was charged in advance for each quantum in flight that names it, in their order. */
   charged: number[];
@@ -51,6 +53,7 @@ export function openSequence(arrival: Arrival): Sequence {
     newIds: [],
     device: undefined,
     startedOn: undefined,
+    parkedOn: undefined,
     attempt: 0,
     since: 0,
     charged: [],
@@ -88,6 +91,7 @@ export function named(sequence: Sequence, where: string): Quantum["seqs"][number
       principal: sequence.principal,
       ...(allowed === undefined ? {} : { allowed }),
       ...(logprobs === undefined ? {} : { logprobs }),
+      ...(sequence.attempt > 1 ? { parked: true } : {}),
     },
   };
 }

@@ -44,6 +44,8 @@ export const quantumSequence = z.object({
       /** Only these ids may come next at each step, for constrained labels. */
       allowed: z.array(count).optional(),
       logprobs: count.optional(),
+      /** It ran before: look for what was kept of its KV, here or in files. */
+      parked: z.boolean().optional(),
     })
     .optional(),
 });
@@ -158,12 +160,18 @@ export const device = table({
   },
   drop: {
     kind: "call",
-    what: "forget sequences and free their KV blocks",
+    what: "forget sequences and free their KV blocks, or put them aside",
     right: "service",
     idempotent: true,
     ttl: 5_000,
     /** `all`: every sequence of the model, after the scheduler forgot which there are. */
-    input: z.object({ model: z.string(), seqs: z.array(z.string()), all: z.boolean().default(false) }),
+    input: z.object({
+      model: z.string(),
+      seqs: z.array(z.string()),
+      all: z.boolean().default(false),
+      /** `park`: they come back, their KV stays while there is room and then goes to files. `move`: to files at once. */
+      aside: z.enum(["park", "move"]).optional(),
+    }),
     output: z.object({ freeBlocks: count }),
   },
   interrupt: {

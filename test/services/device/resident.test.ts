@@ -1,15 +1,23 @@
 // Owns the tests of a resident model on a driver that the test holds in its hand: quanta end when the test says so.
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { LoadedModel, Quantum, QuantumReport } from "../../../services/device/drivers/driver.ts";
+import { Files } from "../../../services/device/files.ts";
 import type { RunInput } from "../../../services/device/model.ts";
 import { Outbox } from "../../../services/device/outbox.ts";
 import { Resident } from "../../../services/device/resident.ts";
+
+const folder = mkdtempSync(join(tmpdir(), "soma-resident-"));
+test.after(() => rmSync(folder, { recursive: true, force: true }));
 
 function startResident(blocks = 32) {
   const given: Quantum[] = [];
   const ends: (() => void)[] = [];
   const canceled: (string | undefined)[] = [];
+  const aside = { files: new Files(folder), warn: () => assert.unreachable("files failed") };
   const loaded = {
     numerics: "n",
     bytes: { weights: 1, kv: 1, total: 2, block: 4 },
@@ -35,7 +43,7 @@ function startResident(blocks = 32) {
       }),
     cancel: (_: string, seq?: string) => canceled.push(seq),
   } as unknown as LoadedModel;
-  return { resident: new Resident("m", "fake", loaded), given, ends, canceled };
+  return { resident: new Resident("m", "fake", loaded, aside), given, ends, canceled };
 }
 
 const outbox = () => new Outbox(() => {});

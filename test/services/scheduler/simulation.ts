@@ -73,8 +73,8 @@ export class Simulation {
   /** Hands over what the board wants to run, then computes one quantum. False when there is nothing to do. */
   step(): boolean {
     for (let next = this.board.next(); next !== undefined; next = this.board.next()) {
-      for (const seq of next.drop) this.running.delete(seq);
-      this.evicted += next.drop.length;
+      for (const seq of next.park) this.running.delete(seq);
+      this.evicted += next.park.length;
       this.handed.push(next);
     }
     const one = this.handed.shift();
