@@ -47,6 +47,7 @@ export function calls(model: Model): Handlers<"model"> {
     show: ({ model: ref }) => catalog.row(registry.find(ref).record),
     train: async (input, request) => {
       checkTraining(input, request);
+      if (roleOf(askerOf(request)) === "app") checkOwned(input.name, askerOf(request), model);
       const { id, job } = await jobs.submit(input, request.principal, request.key);
       if (job) model.beginJob(job);
       return { job: id };
@@ -77,6 +78,13 @@ export function calls(model: Model): Handlers<"model"> {
   };
 }
 
+/** Who names a model without a version gets its newest: what others may use is not for an app to replace. */
+function checkOwned(name: string, app: string, { catalog, jobs }: Model): void {
+  const own = new Set(jobs.list(app).map(({ id }) => id));
+  const foreign = catalog.options.registry.all().some((record) => record.name === name && !own.has(record.job ?? ""));
+  if (foreign) throw new SomaError("EPERM", `the model "${name}" is not ${app}'s: train it under a name of its own`);
+}
+
 /** What can be seen before a job is accepted: the rest is found by its first step, and fails the job. */
 function checkTraining({ name, architecture, data, hyper, deploy, seed }: TrainInput, request: Request): void {
   checkName(name);
@@ -87,7 +95,7 @@ function checkTraining({ name, architecture, data, hyper, deploy, seed }: TrainI
     if (roleOf(askerOf(request)) === "app") {
       throw new SomaError(
         "EPERM",
-        "an app may train but not deploy: leave deploy out, and let a person deploy the model",
+        `an app may train but lacks the right model.deploy, which is a person's: leave deploy out, and have a person run "soma model deploy ${name} --alias ${deploy}"`,
       );
     }
   }

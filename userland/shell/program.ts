@@ -10,6 +10,7 @@ import { driverCommands } from "./commands/driver.ts";
 import { grantCommands } from "./commands/grant.ts";
 import { keepCommands } from "./commands/keep.ts";
 import { modelCommands } from "./commands/model.ts";
+import { rightsCommands } from "./commands/rights.ts";
 import { systemCommands } from "./commands/system.ts";
 
 export const COMMANDS: readonly Command[] = [
@@ -19,6 +20,7 @@ export const COMMANDS: readonly Command[] = [
   ...driverCommands,
   ...appCommands,
   ...grantCommands,
+  ...rightsCommands,
   ...keepCommands,
 ];
 

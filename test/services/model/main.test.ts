@@ -184,4 +184,19 @@ test("a model is exported as it was imported", async () => {
   assert.is(again.version, 1);
 });
 
+test("an app may train, but neither move an alias nor put its model in the place of another's", async () => {
+  const boss = await system.world.client("memory-1");
+  const train = (input: object) =>
+    refused(
+      boss.call("model.train", { name: "mine", data: "builtin", ...input } as never, { for: { principal: "bob" } }),
+    );
+  const moved = await train({ deploy: "default" });
+  assert.is(moved.code, "EPERM");
+  assert.match(moved.message, "lacks the right model.deploy, which is a person's");
+  assert.match(moved.message, "soma model deploy mine --alias default");
+  const foreign = await train({ name: "fox" });
+  assert.is(foreign.code, "EPERM");
+  assert.match(foreign.message, 'the model "fox" is not bob\'s');
+});
+
 test.run();

@@ -6,7 +6,7 @@ import { SomaError } from "../../../kernel/abi/errors.ts";
 import { checkAppName } from "../../../kernel/abi/names.ts";
 import type { Soma } from "../../sdk/soma.ts";
 import type { Command, Env } from "../command.ts";
-import { table } from "../render/table.ts";
+import { asks } from "./grant.ts";
 
 const REPOSITORY = fileURLToPath(new URL("../../..", import.meta.url));
 
@@ -63,25 +63,6 @@ export const appCommands: Command[] = [
       return undefined;
     },
   },
-  {
-    name: "app ls",
-    what: "list apps with the rights that they asked for and hold",
-    example: "soma app ls",
-    async run(env) {
-      const { apps, grants } = await (await env.soma()).auth.apps({});
-      const rows = apps.map((a) => [a.app, a.approved ? "approved" : "asks", a.needs.join(" ")]);
-      const held = grants.map((g) => [
-        g.holder,
-        g.id,
-        g.calls.join(" "),
-        g.expiresAt === null ? "never" : new Date(g.expiresAt).toISOString(),
-      ]);
-      return {
-        json: { apps, grants },
-        text: `${table(["APP", "", "NEEDS"], rows)}\n\n${table(["HOLDER", "GRANT", "CALLS", "ENDS"], held)}`,
-      };
-    },
-  },
 ];
 
 /** Runs an app through the kernel; its output comes to `write`. Resolves with its exit code. */
@@ -103,29 +84,31 @@ export async function runApp(
   return { code: code ?? (signal === "SIGINT" ? 130 : 1) };
 }
 
-/** Apps that ship with Soma are approved; others ask first. */
 async function ensureInstalled(soma: Soma, app: string): Promise<void> {
+  const { name, approved, needs, models } = await installApp(soma, app);
+  if (approved) return;
+  throw new SomaError("EPERM", `${asks(name, needs, models)}\nAllow it with "soma app approve ${name}"`);
+}
+
+/** Records what its manifest asks for. Apps that ship with Soma are approved; others ask first. */
+export async function installApp(
+  soma: Soma,
+  app: string,
+): Promise<{ name: string; needs: string[]; models?: string[]; approved: boolean }> {
   const shipped = existsSync(join(REPOSITORY, "apps", app, "app.json"));
   const folder = shipped ? join(REPOSITORY, "apps", app) : app;
   const path = join(folder, "app.json");
   if (!existsSync(path))
     throw new SomaError("ENOENT", `no app "${app}": see the folder apps/, or make one with "soma create ${app}"`);
   const manifest = JSON.parse(readFileSync(path, "utf8")) as { name: string; needs: string[]; models?: string[] };
-  const { approved } = await soma.auth.install({
-    app: manifest.name,
-    needs: manifest.needs,
-    approve: shipped,
-    ...(manifest.models ? { models: manifest.models } : {}),
-  });
-  if (!approved)
-    throw new SomaError(
-      "EPERM",
-      `${manifest.name} asks for ${manifest.needs.join(", ")}: allow it with "soma app approve ${manifest.name}"`,
-    );
+  const { name, needs, models } = manifest;
+  const limited = models ? { models } : {};
+  const { approved } = await soma.auth.install({ app: name, needs, approve: shipped, ...limited });
+  return { name, needs, ...limited, approved };
 }
 
 /** A name of apps/, or the absolute path of a folder. */
-function appPath(app: string): string {
+export function appPath(app: string): string {
   return app.includes("/") || existsSync(join(process.cwd(), app, "app.json")) ? resolve(app) : app;
 }
 

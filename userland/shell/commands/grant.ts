@@ -23,9 +23,11 @@ export const grantCommands: Command[] = [
     options: [
       ["--call <call...>", "calls that it may make, such as model.generate"],
       ["--model <name...>", "models that it may use; default: all"],
-      ["--max-tokens <count>", "new tokens of one call"],
-      ["--concurrency <count>", "requests at a time"],
+      ["--max-tokens <count>", "new tokens of one call, at most"],
+      ["--concurrency <count>", "requests at a time, over all its connections"],
       ["--tokens <budget>", "tokens in a window, such as 100k/day"],
+      ["--device-seconds <budget>", "seconds of a device in a window, such as 60/hour"],
+      ["--weight <number>", "share of the machine beside others, who have 1"],
       ["--expires <time>", "ends after, such as 1h"],
     ],
     async run(env, [holder = ""], options) {
@@ -52,7 +54,7 @@ export const grantCommands: Command[] = [
     async run(env, [holder = ""]) {
       const { revoked } = await (await env.soma()).auth.revoke({ holder });
       if (revoked.length === 0) throw new SomaError("ENOENT", `"${holder}" has no grant: see "soma app ls"`);
-      return { json: { revoked }, text: `${revoked.length} ended: ${revoked.join(", ")}` };
+      return { json: { revoked }, text: `${holder} may call nothing any more. Ended: ${revoked.join(", ")}` };
     },
   },
   {
@@ -62,12 +64,19 @@ export const grantCommands: Command[] = [
     example: "soma app forget hello",
     async run(env, [app = ""]) {
       const { revoked, deleted } = await (await env.soma()).auth.forget({ app });
-      return { json: { revoked, deleted }, text: `${app} is forgotten: ${revoked.length} grants, ${deleted} values` };
+      const text = `${app} is forgotten: its approval, ${revoked.length} grants, and ${deleted} values and blobs that it kept`;
+      return { json: { revoked, deleted }, text };
     },
   },
 ];
 
-/** Rights in plain words, a line each. */
+/** What an app asks for, in plain words. */
+export function asks(name: string, needs: readonly string[], models?: readonly string[]): string {
+  if (needs.length === 0) return `${name} asks for nothing.`;
+  return `${name} asks to${models ? ` (with the models ${models.join(", ")} only)` : ""}:\n${plain(needs)}`;
+}
+
+/** Rights in plain words, a line each: what the calls do, and with which models. */
 export function plain(calls: readonly string[]): string {
   return calls
     .map((call) => `  ${call.padEnd(18)} ${syscall(...(call.split(".") as [string, string]))?.what ?? ""}`)
@@ -86,7 +95,9 @@ function wish(holder: string, options: Options): Wish {
       ...(options.model ? { models: options.model as string[] } : {}),
       ...number("maxTokens", "maxTokens"),
       ...number("concurrency", "concurrency"),
+      ...number("weight", "weight"),
       ...(options.tokens === undefined ? {} : { tokens: budget(String(options.tokens)) }),
+      ...(options.deviceSeconds === undefined ? {} : { deviceMs: seconds(String(options.deviceSeconds)) }),
     },
     ...(options.expires === undefined ? {} : { expiresMs: time(String(options.expires)) }),
   };
@@ -104,6 +115,13 @@ export function time(text: string): number {
   const [, digits, unit = ""] = /^(\d*)(s|m|h|d|day|hour|minute)$/.exec(text) ?? [];
   if (digits === undefined) throw new SomaError("EINVAL", `"${text}" is no time: use 90s, 10m, 1h or 7d`);
   return Number(digits || 1) * MS[unit]!;
+}
+
+/** 60/hour or 0.5/minute: seconds of a device, as ms. */
+export function seconds(text: string): { amount: number; windowMs: number } {
+  const [amount = "", window = ""] = text.split("/");
+  if (!/^\d+(\.\d+)?$/.test(amount)) throw new SomaError("EINVAL", `"${text}" is no time in a window: use 60/hour`);
+  return { amount: Math.round(Number(amount) * 1_000), windowMs: time(window) };
 }
 
 /** 100k/day. */
