@@ -78,10 +78,8 @@ function addresses(folder: string): Plugin {
     setup({ onLoad }) {
       onLoad({ filter: /\.(ts|js|mjs)$/ }, ({ path }) => {
         if (!path.startsWith(inside) || path.startsWith(`${inside}node_modules${sep}`)) return undefined;
-        const contents = readFileSync(path, "utf8").replaceAll(
-          "import.meta.url",
-          JSON.stringify(pathToFileURL(path).href),
-        );
+        const own = JSON.stringify(pathToFileURL(path).href);
+        const contents = readFileSync(path, "utf8").replace(/\bimport\.meta\.url\b/g, () => own);
         return { loader: path.endsWith(".ts") ? "ts" : "js", contents };
       });
     },
