@@ -68,6 +68,9 @@ function writeWeights(config: Config, file: string): number {
   return counts.reduce((a, b) => a + b, 0);
 }
 
+const dtypes = ["f32", "int8", "int4"] as const;
+type Dtype = (typeof dtypes)[number];
+
 const past = 64;
 const blocksOf = (index: number, each: number) => Array.from({ length: each }, (_, i) => index * each + i);
 
@@ -122,7 +125,7 @@ const { values } = parseArgs({
     threads: { type: "string", default: "1" },
     rounds: { type: "string", default: "5" },
     strict: { type: "boolean", default: false },
-    /** Batch 4 and prefill, too. */
+    /** Prefill, too. */
     all: { type: "boolean", default: false },
   },
 });
@@ -133,23 +136,25 @@ try {
   const weights = path.join(folder, "model.safetensors");
   const parameters = writeWeights(config, weights);
   const common = { config, weights, weightsHash: "random", kvBlocks: 200, threads, nice: 0, strict: values.strict };
-  const f32 = await wasm.load({ ...common, dtype: "f32" });
-  const int8 = await wasm.load({ ...common, dtype: "int8" });
+  const models = {} as Record<Dtype, LoadedModel>;
+  const loads: string[] = [];
+  for (const dtype of dtypes) {
+    const start = performance.now();
+    models[dtype] = await wasm.load({ ...common, dtype });
+    const [seconds, share] = [(performance.now() - start) / 1000, models[dtype].bytes.weights / parameters];
+    loads.push(`${dtype} ${seconds.toFixed(1)} s, ${share.toFixed(2)} bytes a parameter`);
+  }
   const torch = await startTorch("decode.py", [config, threads]);
   // Written once: pages that nobody wrote are all one page.
   const zeros = Buffer.alloc(2 ** 29).fill(0);
   const steps = values.shape === "135M" ? 24 : 100;
-  const measures: [string, Measure][] = [
-    ["bandwidth", () => bandwidth(zeros) / 1e9],
-    ["f32 1", () => decode(f32, 1, steps)],
-    ["int8 1", () => decode(int8, 1, steps)],
-    ["f32 16", () => decode(f32, 16, steps / 4)],
-    ["int8 16", () => decode(int8, 16, steps / 4)],
-  ];
+  const measures: [string, Measure][] = [["bandwidth", () => bandwidth(zeros) / 1e9]];
+  for (const batch of [1, 8, 16, 32])
+    for (const dtype of dtypes)
+      measures.push([`${dtype} ${batch}`, () => decode(models[dtype], batch, batch === 1 ? steps : steps / 4)]);
   if (torch) measures.push(["torch 1", there(torch, 1, steps)], ["torch 16", there(torch, 16, steps / 4)]);
   if (values.all) {
-    measures.push(["f32 4", () => decode(f32, 4, steps / 2)]);
-    measures.push(["f32 prefill", () => prefill(f32, 512)], ["int8 prefill", () => prefill(int8, 512)]);
+    for (const dtype of dtypes) measures.push([`${dtype} prefill`, () => prefill(models[dtype], 512)]);
   }
   const figures = await inTurns(measures, Number(values.rounds));
   const rows: Row[] = [
@@ -161,20 +166,29 @@ try {
     },
     { name: "  the same, beside torch", key: "f32 1", against: [["torch", "torch 1", 3]] },
     { name: "int8, batch 1", key: "int8 1", against: [["fp32", "f32 1", 2]] },
+    { name: "int4, batch 1", key: "int4 1", against: [["int8", "int8 1"]] },
     { name: "torch, batch 1", key: "torch 1" },
-    { name: "fp32, batch 4", key: "f32 4", against: [["batch 1", "f32 1"]] },
+    { name: "fp32, batch 8", key: "f32 8" },
+    { name: "int8, batch 8", key: "int8 8", against: [["fp32", "f32 8"]] },
+    { name: "int4, batch 8", key: "int4 8", against: [["fp32", "f32 8"]] },
     { name: "fp32, batch 16", key: "f32 16", against: [["torch", "torch 16", 0.6]] },
     { name: "int8, batch 16", key: "int8 16", against: [["fp32", "f32 16"]] },
+    { name: "int4, batch 16", key: "int4 16", against: [["fp32", "f32 16"]] },
     { name: "torch, batch 16", key: "torch 16" },
+    { name: "fp32, batch 32", key: "f32 32" },
+    { name: "int8, batch 32", key: "int8 32", against: [["fp32", "f32 32"]] },
+    { name: "int4, batch 32", key: "int4 32", against: [["fp32", "f32 32"]] },
     { name: "fp32, prefill 512", key: "f32 prefill" },
     { name: "int8, prefill 512", key: "int8 prefill" },
+    { name: "int4, prefill 512", key: "int4 prefill" },
   ];
   console.log(`${table("decoding, tokens/s", rows, figures)}\n`);
   const size = `${values.shape}: ${(parameters / 1e6).toFixed(1)}M parameters, ${past} tokens behind`;
   console.log(`${size}; ${values.rounds} rounds in turns; ${threads} thread(s) each.`);
   console.log(`Per second of the clock; torch ${torch?.version ?? "not importable"}.`);
-  console.log(`Numerics ${f32.numerics}; ${load()} at the end.`);
-  await Promise.all([f32.unload(), int8.unload()]);
+  console.log(`Loading a file of f32: ${loads.join("; ")}.`);
+  console.log(`Numerics ${models.f32.numerics}; ${load()} at the end.`);
+  await Promise.all(dtypes.map((dtype) => models[dtype].unload()));
   torch?.stop();
 } finally {
   rmSync(folder, { recursive: true, force: true });

@@ -184,12 +184,9 @@ void pack_quant(const Worker *w, const u32 *a) {
   }
 }
 
-INLINE u8 *block_of(const u32 bits, u32 table, u32 row, u32 block, u32 blocks) {
-  return (u8 *)table + (row / PANEL * blocks + block) * (bits == 8 ? BYTES_I8 : BYTES_I4);
+INLINE const u8 *block_of(const u32 bits, u32 table, u32 row, u32 block, u32 blocks) {
+  return (const u8 *)table + (row / PANEL * blocks + block) * (bits == 8 ? BYTES_I8 : BYTES_I4);
 }
-
-// Where term k of output n lies in a block of 4-bit weights.
-INLINE u8 *nibbles(u8 *block, u32 n, u32 k) { return block + 2 * PANEL + (k % 16 / 4 * PANEL + n) * 4 + k % 4; }
 
 INLINE f32 scale_of(const u8 *block, u32 n) { return as_f32((u32)((const u16 *)block)[n] << 16); }
 
@@ -200,10 +197,10 @@ INLINE void embed_quant(const u32 bits, const Worker *w, const u32 *a) {
     f32 *to = floats(a[0]) + row * padded(width);
     u32 n = ids[row] % PANEL;
     for (u32 k = 0; k < width; k++) {
-      u8 *block = block_of(bits, a[1], ids[row], k / BLOCK_K, blocks);
+      const u8 *block = block_of(bits, a[1], ids[row], k / BLOCK_K, blocks);
       u32 in = k % BLOCK_K;
       i32 q = bits == 8 ? block[2 * PANEL + (in / 4 * PANEL + n) * 4 + in % 4] - 64
-                        : (*nibbles(block, n, in) >> (in < 16 ? 0 : 4) & 15) - 8;
+                        : (block[2 * PANEL + (in % 16 / 4 * PANEL + n) * 4 + in % 4] >> in / 16 * 4 & 15) - 8;
       to[k] = (f32)q * scale_of(block, n);
     }
   }
@@ -221,9 +218,12 @@ INLINE u16 bf16_of(f32 x) {
 // The scale, a bf16, with which `x` of 32 terms loses least in `least` .. `most` steps: a few around the one that makes the
 // largest magnitude fit. The side of zero with one step more takes the largest.
 INLINE f32 best_scale(const f32 *x, f32 least, f32 most, u32 tries) {
-  f32 low = 0, high = 0, best = 0, error = __builtin_inff();
-  for (u32 k = 0; k < BLOCK_K; k++) low = x[k] < low ? x[k] : low, high = x[k] > high ? x[k] : high;
-  f32 peak = -low > high ? low : high;
+  v128_t lows = SPLAT(0), highs = SPLAT(0);
+  for (u32 k = 0; k < BLOCK_K; k += 4) {
+    lows = wasm_f32x4_max(lows, wasm_f32x4_neg(LD(x + k)));
+    highs = wasm_f32x4_max(highs, LD(x + k));
+  }
+  f32 low = lanes_max(lows), high = lanes_max(highs), peak = low > high ? -low : high, best = 0, error = __builtin_inff();
   if (peak == 0) return 0;
   for (u32 i = 0; i < tries; i++) {
     f32 scale = as_f32((u32)bf16_of(peak / (least + 0.25f * (f32)i)) << 16);
@@ -240,24 +240,37 @@ INLINE f32 best_scale(const f32 *x, f32 least, f32 most, u32 tries) {
   return best;
 }
 
-INLINE void panel_quant(const u32 bits, const f32 *from, u32 rows, u32 K, u8 *to) {
-  u32 bytes = bits == 8 ? BYTES_I8 : BYTES_I4;
-  f32 least = bits == 8 ? -63 : -8, most = bits == 8 ? 63 : 7;
-  for (u32 k = 0; k < K; k += BLOCK_K, to += bytes) {
-    for (u32 i = 2 * PANEL; i < bytes; i++) to[i] = 0;
-    for (u32 n = 0; n < PANEL; n++) {
-      f32 x[BLOCK_K];
-      for (u32 i = 0; i < BLOCK_K; i++) x[i] = n < rows && k + i < K ? from[n * K + k + i] : 0;
-      f32 scale = best_scale(x, least, most, bits == 8 ? 1 : 9), inverse = scale != 0 ? 1 / scale : 0;
-      ((u16 *)to)[n] = bf16_of(scale);
-      for (u32 i = 0; i < BLOCK_K; i++) {
-        f32 q = __builtin_rintf(x[i] * inverse);
-        q = q < least ? least : q > most ? most : q;
-        if (bits == 8) to[2 * PANEL + (i / 4 * PANEL + n) * 4 + i % 4] = (u8)(i32)(q + 64);
-        else *nibbles(to, n, i) |= (u8)((u32)(i32)(q + 8) << (i < 16 ? 0 : 4));
-      }
-    }
+// Writes x, 32 terms of output n, to `block`.
+INLINE void quantise(const u32 bits, const f32 *x, f32 scale, f32 least, f32 most, u8 *block, u32 n) {
+  v128_t q[STEPS], inverse = SPLAT(scale != 0 ? 1 / scale : 0);
+  UNROLLED
+  for (u32 k = 0; k < STEPS; k++) {
+    q[k] = wasm_f32x4_nearest(MUL(LD(x + 4 * k), inverse));
+    q[k] = wasm_f32x4_max(SPLAT(least), wasm_f32x4_min(SPLAT(most), q[k]));
+    q[k] = wasm_i32x4_trunc_sat_f32x4(ADD(q[k], SPLAT(bits == 8 ? 64 : 8)));
   }
+  UNROLLED
+  for (u32 k = 0; k < (bits == 8 ? STEPS : STEPS / 2); k++) {
+    v128_t all = bits == 8 ? q[k] : wasm_v128_or(q[k], wasm_i32x4_shl(q[k + STEPS / 2], 4));
+    v128_t narrow = wasm_i16x8_narrow_i32x4(all, all);
+    wasm_v128_store32_lane(block + 2 * PANEL + (k * PANEL + n) * 4, wasm_u8x16_narrow_i16x8(narrow, narrow), 0);
+  }
+}
+
+INLINE void panel_quant(const u32 bits, const f32 *from, u32 rows, u32 K, u8 *to) {
+  f32 least = bits == 8 ? -63 : -8, most = bits == 8 ? 63 : 7;
+  for (u32 k = 0; k < K; k += BLOCK_K, to += bits == 8 ? BYTES_I8 : BYTES_I4)
+    for (u32 n = 0; n < PANEL; n++) {
+      f32 edge[BLOCK_K];
+      const f32 *x = from + n * K + k;
+      if (n >= rows || k + BLOCK_K > K) {
+        for (u32 i = 0; i < BLOCK_K; i++) edge[i] = n < rows && k + i < K ? x[i] : 0;
+        x = edge;
+      }
+      f32 scale = best_scale(x, least, most, bits == 8 ? 1 : 9);
+      ((u16 *)to)[n] = bf16_of(scale);
+      quantise(bits, x, scale, least, most, to, n);
+    }
 }
 
 // One panel from `rows` <= 16 row-major f32 rows; what is missing becomes zeros.
