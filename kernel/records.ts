@@ -1,6 +1,6 @@
 // Owns what a kernel leaves to its successor, in the bucket `system`: who had which epoch and key, and which apps run.
 import type { NatsBus } from "./ipc/bus.ts";
-import { Kv } from "./ipc/store.ts";
+import { type Bucket, Kv } from "./ipc/store.ts";
 
 export interface InstanceRecord {
   /** Grows with each registration, for ever. */
@@ -37,10 +37,14 @@ interface Kinds {
 export class Records {
   private readonly known = new Map<string, unknown>();
 
-  private constructor(private readonly kv: Kv<unknown>) {}
+  private constructor(private readonly kv: Bucket<unknown>) {}
 
   static async open(bus: NatsBus): Promise<Records> {
-    const records = new Records(await Kv.open(bus, "system"));
+    return Records.read(await Kv.open(bus, "system"));
+  }
+
+  static async read(kv: Bucket<unknown>): Promise<Records> {
+    const records = new Records(kv);
     for (const { key, value } of await records.kv.entries()) records.known.set(key, value);
     return records;
   }

@@ -1,0 +1,140 @@
+// Owns one run: a seed in, what happened out. Faults for a while, then calm, then an ordered stop; checked all along and at the end.
+import { SERVICES } from "../../kernel/abi/names.ts";
+import { BLOCKS, device, MODELS } from "./device.ts";
+import { Faults } from "./faults.ts";
+import { kernelProgram } from "./kernel.ts";
+import { model } from "./model.ts";
+import { People } from "./people.ts";
+import { auth, memory, scheduler } from "./services.ts";
+import { checkSupervision } from "./supervision.ts";
+import { Process, World } from "./world.ts";
+
+export interface Outcome {
+  seed: number;
+  events: number;
+  hash: string;
+  struck: Record<string, number>;
+  checked: Record<string, number>;
+  violations: string[];
+  outcomes: Record<string, number>;
+}
+
+const PROGRAMS = { kernel: kernelProgram, auth, memory, device, scheduler, model };
+
+/** Simulated ms of faults, and of calm until everything must be settled. */
+const FAULTY_MS = 12_000;
+const CALM_MS = 70_000;
+/** What stops must stop within. */
+const STOP_MS = 10_000;
+
+export async function runSeed(seed: number, trace?: (line: string) => void): Promise<Outcome> {
+  const world = new World(seed, PROGRAMS);
+  const { clock } = world;
+  clock.trace = trace;
+  const restore = clock.install();
+  // The product's processes die of it, and say so.
+  const bug = (error: unknown) => {
+    const who = world.clock.current;
+    world.bug(error);
+    if (who instanceof Process && world.processes.get(who.id) === who) world.end(who, 70, null);
+  };
+  process.on("uncaughtException", bug);
+  process.on("unhandledRejection", bug);
+  const people = new People(world);
+  try {
+    await run(world, people);
+  } finally {
+    restore();
+    process.off("uncaughtException", bug);
+    process.off("unhandledRejection", bug);
+  }
+  return {
+    seed,
+    events: clock.events,
+    hash: clock.hash.toString(16).padStart(8, "0"),
+    struck: Object.fromEntries(world.struck),
+    checked: Object.fromEntries(world.checked),
+    violations: world.violations,
+    outcomes: Object.fromEntries(people.outcomes),
+  };
+}
+
+async function run(world: World, people: People): Promise<void> {
+  const { clock } = world;
+  const faults = new Faults(world);
+  world.startKernel();
+  people.start(150);
+  clock.after(500, "faults", () => faults.start(), null);
+  await until(world, () => clock.now >= FAULTY_MS);
+  faults.stop();
+  people.busy = false;
+
+  const settled = () => people.open === 0 && allReady(world) && jobsAreOver(world, people);
+  const until_ = clock.now + CALM_MS;
+  await until(world, () => settled() || clock.now > until_);
+  world.check("everybody is back", allReady(world), () => states(world));
+  world.check("accepted jobs end", jobsAreOver(world, people), () => JSON.stringify(jobStates(world)));
+  world.check("nobody waits for ever", people.open === 0, () => `${people.open} requests`);
+  await leftovers(world, people);
+
+  const began = clock.now;
+  world.report({ type: "shutdown" });
+  await until(world, () => world.stopped !== undefined || clock.now > began + STOP_MS);
+  world.check("the system stops", world.stopped !== undefined, () => states(world));
+  checkSupervision(world, began);
+}
+
+/** What was lent has come back: KV blocks by an answer that needs them all, memory and leases by their owners' books. */
+async function leftovers(world: World, people: People): Promise<void> {
+  const { clock } = world;
+  let done: boolean | undefined;
+  void people.everything(MODELS[0]!, BLOCKS).then((complete) => {
+    done = complete;
+  });
+  await until(world, () => done !== undefined);
+  world.check("all KV blocks come back", done === true, () => "a request for all of them was not answered");
+  const end = clock.now + 6_000;
+  const used = () => [...world.devices.values()].reduce((sum, { used }) => sum + used(), 0);
+  await until(world, () => (used() === 0 && world.board?.sequences.size === 0) || clock.now > end);
+  world.check("devices hold no sequence that is over", used() === 0, () => `${used()} blocks are held`);
+  world.check(
+    "the scheduler's board is empty",
+    world.board?.sequences.size === 0,
+    () => `${world.board?.sequences.size} are there`,
+  );
+  const resident = new Set([...world.devices.values()].flatMap(({ models }) => [...models.keys()]));
+  const held = Object.values(world.budgets ?? {}).flatMap(({ holders }) => Object.keys(holders));
+  const orphans = held.filter((holder) => !resident.has(holder.split("/")[0]!));
+  world.check("no memory is lent to what is not there", orphans.length === 0, () => orphans.join(", "));
+}
+
+async function until(world: World, done: () => boolean): Promise<void> {
+  for (let guard = 0; guard < 400_000; guard++) {
+    if (done()) return;
+    if (!(await world.clock.step())) return;
+  }
+  world.check("a run ends", false, () => "it goes on and on");
+}
+
+function allReady(world: World): boolean {
+  const children = world.supervision?.children;
+  return (
+    world.kernel !== undefined &&
+    children !== undefined &&
+    SERVICES.every((service) => children.get(`${service}-1`)?.getSnapshot().value === "ready")
+  );
+}
+
+function states(world: World): string {
+  const children = [...(world.supervision?.children ?? [])];
+  return `kernel ${world.kernel?.pid}, ${children.map(([id, actor]) => `${id} ${actor.getSnapshot().value}`).join(", ")}`;
+}
+
+function jobStates(world: World): Record<string, string> {
+  return Object.fromEntries(world.store.values<{ state: string }>("jobs").map(([id, { state }]) => [id, state]));
+}
+
+function jobsAreOver(world: World, people: People): boolean {
+  const rows = jobStates(world);
+  return [...people.jobs].every((id) => ["done", "setAside"].includes(rows[id] ?? "lost"));
+}

@@ -1,0 +1,297 @@
+// Owns one simulated machine: its clock, broker, store and processes, the launcher that forks and kills them, and what it must obey.
+import { syscall } from "../../kernel/abi/syscalls.ts";
+import type { Supervision } from "../../kernel/effects.ts";
+import type { Order, Report } from "../../kernel/launcher/protocol.ts";
+import type { Ledger } from "../../services/auth/ledger.ts";
+import type { Registrar } from "../../services/auth/registrar.ts";
+import type { Budgets } from "../../services/memory/budget.ts";
+import type { Board } from "../../services/scheduler/board.ts";
+import { Broker, type SimBus, type Token } from "./broker.ts";
+import { Clock, type Owner, type Task } from "./clock.ts";
+import { Random } from "./random.ts";
+import { Store } from "./store.ts";
+
+/** Says that a promise of the system was broken. */
+export type Violate = (invariant: string, what: string) => void;
+
+export class Process implements Owner {
+  dead = false;
+  paused = false;
+  held: Task[] = [];
+  /** What TERM does. */
+  onTerm: () => void = () => {};
+
+  constructor(
+    readonly id: string,
+    readonly pid: number,
+    readonly startedAt: number,
+    readonly env: Record<string, string>,
+  ) {}
+}
+
+/** Programs by the name of their instance's service, and the kernel. */
+export type Program = (world: World, process: Process) => Promise<void>;
+
+/** Thrown to end the process that runs. */
+export class Exit extends Error {
+  constructor(readonly code: number) {
+    super(`exit ${code}`);
+  }
+}
+
+export interface Life {
+  at: number;
+  what: "start" | "end" | "term" | "kill";
+  id: string;
+  /** Which kernel it was told by. */
+  kernel: number;
+}
+
+export class World {
+  readonly random: Random;
+  readonly clock: Clock;
+  readonly broker: Broker;
+  readonly store: Store;
+  /** Kind of fault -> how often it struck. */
+  readonly struck = new Map<string, number>();
+  /** Invariant -> how often it was looked at. */
+  readonly checked = new Map<string, number>();
+  readonly violations: string[] = [];
+  readonly processes = new Map<string, Process>();
+  readonly lives: Life[] = [];
+  /** Instance -> newest epoch that was given out. */
+  readonly epochs = new Map<string, number>();
+  /** Void keys, on the kernel's disk. */
+  readonly revoked = new Set<string>();
+  /** Probability that a write's acknowledgement is lost. */
+  flaky = 0;
+  kernel: Process | undefined;
+  /** How many kernels there were. */
+  kernels = 0;
+  /** What the launcher was told to exit with. */
+  stopped: number | undefined;
+  // What runs, for the checks: of the newest instances.
+  supervision: Supervision | undefined;
+  board: Board | undefined;
+  budgets: Budgets | undefined;
+  readonly devices = new Map<string, { used: () => number; models: ReadonlyMap<string, unknown> }>();
+  private readonly asked: { id: string; at: number }[] = [];
+  /** Call and key of what may not be done twice -> how often it was begun. */
+  private readonly begun = new Map<string, number>();
+  private pids = 50_000_000;
+  private tellKernel: ((message: unknown) => void) | undefined;
+
+  constructor(
+    readonly seed: number,
+    private readonly programs: Record<string, Program>,
+  ) {
+    this.random = new Random(seed);
+    this.clock = new Clock(this.random);
+    const strike = (kind: string) => this.strike(kind);
+    this.broker = new Broker(this.clock, this.random, strike);
+    this.store = new Store(
+      this.broker,
+      strike,
+      (bus, bucket) => this.written(bus, bucket),
+      () => this.flaky,
+    );
+  }
+
+  strike(kind: string): void {
+    this.struck.set(kind, (this.struck.get(kind) ?? 0) + 1);
+    this.clock.note(`fault ${kind}`);
+  }
+
+  /** Looks at an invariant: counted, and written down when it does not hold. */
+  check(invariant: string, holds: boolean, what: () => string): void {
+    this.checked.set(invariant, (this.checked.get(invariant) ?? 0) + 1);
+    if (holds) return;
+    const line = `${invariant}: ${what()} (at ${this.clock.now.toFixed(1)} ms)`;
+    this.violations.push(line);
+    this.clock.trace?.(`VIOLATION ${line}`);
+  }
+
+  /** A throw that no product code may let out. */
+  bug(error: unknown): void {
+    const who = this.clock.current?.id ?? "the world";
+    const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
+    this.check("no actor has a bug", false, () => `${who}: ${text}`);
+  }
+
+  connect(owner: Owner, token: Token): SimBus {
+    return this.broker.connect(owner, token);
+  }
+
+  /** Nothing is written in an epoch that is over. */
+  private written(bus: SimBus, bucket: string): void {
+    const { name, epoch } = bus.token as Token & { epoch?: number };
+    if (epoch === undefined) return;
+    const newest = name === "kernel" ? this.kernels : (this.epochs.get(name) ?? 0);
+    this.check(
+      "no stale epoch writes",
+      epoch >= newest,
+      () => `${name} wrote ${bucket} in epoch ${epoch}, and ${newest} has begun`,
+    );
+  }
+
+  /** Handlers that count what may be done once only. */
+  watched<H extends Record<string, (input: any, request: any) => unknown>>(owner: string, handlers: H): H {
+    const counted = Object.entries(handlers).map(([call, handler]) => {
+      if (syscall(owner, call)?.idempotent ?? true) return [call, handler];
+      const once = (input: unknown, request: { caller: string; key: string }) => {
+        const key = `${owner}.${call} ${request.caller} ${request.key}`;
+        const times = (this.begun.get(key) ?? 0) + 1;
+        this.begun.set(key, times);
+        this.check("no effect is made twice", times === 1, () => `${key}: begun ${times} times`);
+        return handler(input, request);
+      };
+      return [call, once];
+    });
+    return Object.fromEntries(counted) as H;
+  }
+
+  /** Somebody asked the kernel to restart it: such a start is forgiven. */
+  requested(service: string): void {
+    this.asked.push({ id: `${service}-1`, at: this.clock.now });
+  }
+
+  requests(id: string, from: number, to: number): number {
+    return this.asked.filter((one) => one.id === id && one.at >= from && one.at <= to).length;
+  }
+
+  /** Looks at all budgets. */
+  ledgers(registrar: Registrar, ledger: Ledger): void {
+    for (const grant of registrar.all()) {
+      const limits = registrar.limits(grant);
+      const limit = limits.tokens?.amount;
+      if (limit === undefined) continue;
+      const { tokens } = ledger.used(grant.id, limits);
+      this.check("no budget is overdrawn", tokens <= limit, () => `${grant.holder}: ${tokens} of ${limit} tokens`);
+    }
+  }
+
+  // The launcher.
+
+  startKernel(): void {
+    if (this.stopped !== undefined) return;
+    const process = this.fork("kernel", {});
+    this.kernel = process;
+  }
+
+  fork(id: string, env: Record<string, string>): Process {
+    const process = new Process(id, this.pids++, Date.now(), env);
+    this.processes.set(id, process);
+    this.lives.push({ at: this.clock.now, what: "start", id, kernel: this.kernels });
+    const program = this.programs[id.replace(/-\d+$/, "")]!;
+    this.clock.after(
+      this.random.between(20, 120),
+      "main",
+      () =>
+        void program(this, process).catch((error) => {
+          if (!(error instanceof Exit)) this.bug(error);
+          this.end(process, error instanceof Exit ? error.code : 70, null);
+        }),
+      process,
+    );
+    return process;
+  }
+
+  /** A process ends by itself, or is killed. */
+  end(process: Process, code: number | null, signal: NodeJS.Signals | null): void {
+    if (process.dead) return;
+    process.dead = true;
+    process.held = [];
+    this.lives.push({ at: this.clock.now, what: "end", id: process.id, kernel: this.kernels });
+    this.clock.note(`${process.id} ends ${code} ${signal}`);
+    for (const bus of this.broker.of(process)) this.broker.forget(bus);
+    if (process === this.kernel) {
+      this.processes.delete(process.id);
+      this.kernel = undefined;
+      this.tellKernel = undefined;
+      this.clock.after(this.random.between(5, 400), "kernel again", () => this.startKernel(), null);
+      return;
+    }
+    const { id, pid } = process;
+    this.clock.after(
+      this.random.between(1, 10),
+      "exited",
+      // Until the launcher has seen it, it is among its children.
+      () => {
+        this.processes.delete(id);
+        this.report({ type: "exited", id, pid, code, signal, lines: [] });
+      },
+      null,
+    );
+  }
+
+  kill(process: Process): void {
+    this.end(process, null, "SIGKILL");
+  }
+
+  pause(process: Process, ms: number): void {
+    if (process.paused) return;
+    process.paused = true;
+    this.clock.note(`${process.id} paused for ${ms.toFixed(1)}`);
+    // The launcher ends a kernel that hangs.
+    if (process === this.kernel && ms > 5_000)
+      this.clock.after(5_000, "hang", () => process.paused && this.kill(process), null);
+    this.clock.after(
+      ms,
+      "go on",
+      () => {
+        if (!process.dead) this.clock.resume(process);
+      },
+      null,
+    );
+  }
+
+  /** The IPC channel of the present kernel. */
+  channel(kernel: Process) {
+    // A pipe keeps its order, in each direction.
+    let [down, up] = [0, 0];
+    const soon = (last: number) => Math.max(last, this.clock.now + this.random.between(0.05, 1));
+    return {
+      send: (message: unknown): boolean => {
+        down = soon(down);
+        this.clock.after(down - this.clock.now, "order", () => this.order(message as Order), null);
+        return true;
+      },
+      on: (_event: "message", listener: (message: unknown) => void) => {
+        this.tellKernel = (message) => {
+          up = soon(up);
+          this.clock.after(up - this.clock.now, "report", () => listener(message), kernel);
+        };
+      },
+    };
+  }
+
+  report(report: Report): void {
+    this.tellKernel?.(report);
+  }
+
+  private order(order: Order): void {
+    this.clock.note(`order ${order.type} ${"id" in order ? order.id : ""}`);
+    if (order.type === "list") {
+      const children = [...this.processes.values()].filter(({ id }) => id !== "kernel");
+      this.report({ type: "children", children: children.map(({ id, pid, startedAt }) => ({ id, pid, startedAt })) });
+    } else if (order.type === "start") {
+      const running = this.processes.get(order.id);
+      this.check("nothing is started twice", running === undefined, () => `${order.id} runs as ${running?.pid}`);
+      if (running !== undefined)
+        return this.report({ type: "refused", order: "start", id: order.id, reason: `${order.id} runs already` });
+      const { id, pid } = this.fork(order.id, order.env ?? {});
+      this.report({ type: "started", id, pid });
+    } else if (order.type === "kill") {
+      const process = this.processes.get(order.id);
+      if (process === undefined || process.dead) return;
+      const what = order.signal === "SIGKILL" ? "kill" : "term";
+      this.lives.push({ at: this.clock.now, what, id: order.id, kernel: this.kernels });
+      if (what === "kill") this.kill(process);
+      else this.clock.after(0, "TERM", () => process.onTerm(), process);
+    } else if (order.type === "stop") {
+      this.stopped = order.code;
+      for (const process of [...this.processes.values()]) if (process !== this.kernel) this.kill(process);
+      if (this.kernel) this.kill(this.kernel);
+    }
+  }
+}
