@@ -14,7 +14,7 @@ export const HEADERS = {
   for: "for",
   /** Of a reply: one of REPLIES. */
   type: "type",
-  /** Of a chunk: its number from 0. */
+  /** Of a chunk: its number from 0. Of an end: how many there were. */
   seq: "seq",
   epoch: "epoch",
 } as const;

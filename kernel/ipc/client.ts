@@ -171,7 +171,7 @@ export class Client {
       case "chunk":
         return stream.push(body, message.header(HEADERS.seq));
       case "end":
-        return stream.end(body);
+        return stream.end(body, message.header(HEADERS.seq));
       case "error":
         return stream.fail(SomaError.fromWire(body as WireError));
       default:

@@ -139,8 +139,8 @@ export class Request implements RequestInfo {
   /** The one final reply; false if there was one already. */
   finish(type: "end" | "error", body: unknown): boolean {
     if (this.done) return false;
-    // May throw E2BIG: then there was no reply yet.
-    this.send(type, body);
+    // May throw E2BIG: then there was no reply yet. With the number of chunks, so that the loss of the last one shows.
+    this.send(type, body, type === "end" && this.seq > 0 ? this.seq : undefined);
     this.done = true;
     this.release();
     this.uploadWake?.();

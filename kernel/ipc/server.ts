@@ -27,6 +27,8 @@ export type Handlers<O extends Owner> = {
       ) => Answer<Syscalls[O][C]> | Promise<Answer<Syscalls[O][C]>>
     : never;
 };
+/** Requests that are over are remembered, so many of them: one that comes a second time is not done a second time. */
+const REMEMBERED = 4_096;
 type AnyHandler = (input: unknown, request: Request) => unknown;
 
 export interface ServerOptions {
@@ -50,6 +52,8 @@ export class Server {
   private readonly requests = new Map<string, Request>();
   private readonly perCaller = new Map<string, number>();
   private readonly timers = new Map<string, NodeJS.Timeout>();
+  /** The last that were answered, oldest first. */
+  private readonly answered = new Set<string>();
   /** Handlers at work, with the time when their request was over before them. */
   private readonly working = new Map<Request, number | undefined>();
   private subscriptions: Subscription[] = [];
@@ -180,8 +184,8 @@ export class Server {
     if (!/^[\w-]{1,64}$/.test(id))
       throw new SomaError("EINVAL", 'header "id" must be 1 to 64 of A-Z, a-z, 0-9, "_", "-"');
     const mid = `${caller}/${id}`;
-    // The same attempt again: it runs already and will be answered once.
-    if (this.requests.has(mid)) return;
+    // The same attempt again: it runs already and will be answered once, or was.
+    if (this.requests.has(mid) || this.answered.has(mid)) return;
     const principal = this.principal(message.header(HEADERS.for), caller, role, `${owner}.${call}`, parsed.data);
     this.admit(caller, role);
     const ttl = message.header(HEADERS.ttl);
@@ -326,6 +330,8 @@ export class Server {
     clearTimeout(this.timers.get(request.mid));
     this.timers.delete(request.mid);
     this.requests.delete(request.mid);
+    this.answered.add(request.mid);
+    if (this.answered.size > REMEMBERED) this.answered.delete(this.answered.values().next().value!);
     if (this.working.has(request)) this.working.set(request, performance.now());
     const left = (this.perCaller.get(request.caller) ?? 1) - 1;
     if (left > 0) this.perCaller.set(request.caller, left);

@@ -133,8 +133,11 @@ export class Stream<C, O> implements AsyncIterable<C> {
     if (this.ending && this.setup.complete?.(this.ending.output)) this.finish(this.ending.output);
   }
 
-  end(output: unknown): void {
+  /** `chunks`: how many numbered ones there were, if any. */
+  end(output: unknown, chunks = ""): void {
     if (this.finished || this.ending) return;
+    if (chunks !== "" && Number(chunks) !== this.next)
+      return this.fail(new SomaError("EIO", `piece ${this.next} of the answer was lost: ask again`));
     if (this.setup.complete === undefined || this.setup.complete(output as O)) return this.finish(output as O);
     const timer = setTimeout(() => this.fail(new SomaError("EIO", "pieces of the answer were lost: ask again")), 1_000);
     this.ending = { output: output as O, timer };
