@@ -63,11 +63,9 @@ export class Registry {
     const epoch = record.epoch + 1;
     // Known as used before anything is awaited, so that a second registration finds nothing.
     const stored = records.put("instance", instance, { epoch, key: input.publicKey, state: "registered" });
-    if (former !== undefined) {
-      authority.revoke(former);
-      await push();
-    }
-    await stored;
+    if (former !== undefined) authority.revoke(former);
+    // Both are awaited, even where one fails: what nobody awaits ends the kernel.
+    await Promise.all([stored, former === undefined ? undefined : push()]);
     const permissions = rules(servicePermissions(service, instance, epoch));
     const jwt = authority.mintActor({ name: instance, publicKey: input.publicKey, permissions });
     const secrets = secretsOf(service);

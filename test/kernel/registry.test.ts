@@ -108,6 +108,29 @@ test("ready is for the present epoch", async () => {
   assert.is(registry.record("model-1").state, "starting", "a successor is on its way");
 });
 
+test("a registration that the broker and the store refuse at once is refused, and the kernel lives", async () => {
+  const away = () => Promise.reject(new SomaError("EIO", "the broker is away"));
+  const unhandled: unknown[] = [];
+  const note = (error: unknown) => unhandled.push(error);
+  process.on("unhandledRejection", note);
+  const record = { epoch: 1, key: "U1", boot: "boot-1", state: "starting" as const };
+  const records = { get: () => record, all: () => [["auth-1", record]], put: away } as never as Records;
+  const authority = { revoke: () => {}, mintActor: () => "" } as never;
+  const alone = new Registry({
+    authority,
+    records,
+    push: away,
+    url: () => "",
+    grantKey: "",
+    secretsOf: () => undefined,
+  });
+  const input = { service: "auth", publicKey: "U2", pid: 1, abi: 1 };
+  assert.is(await refused(alone.register("boot-1", input)), "EIO");
+  await new Promise((resolve) => setTimeout(resolve, 10));
+  process.off("unhandledRejection", note);
+  assert.equal(unhandled, []);
+});
+
 /** A real service process in its epoch, gone at the end whatever happens. */
 function service(boot: Bootstrap): ChildProcess {
   const child = spawn(process.execPath, ["--import", import.meta.resolve("tsx"), STANDIN], {
