@@ -42,22 +42,8 @@ export const model = serviceProgram(async ({ world, client, server, log, crash, 
     run: async (mid: string) => {
       const { request, model, maxNew, speech } = live.get(mid)!;
       const { principal, signal, left } = request;
-      // Reserve first, settle after, for those who have a budget.
-      const holder = principal.principal;
-      const { lease } = await client.call("auth.reserve", { holder, tokens: maxNew, deviceMs: 0 });
-      let spent = 0;
-      const emit = async (chunk: object) => {
-        spent += (chunk as { ids: number[] }).ids.length;
-        await request.emit(chunk);
-      };
-      try {
-        return await speech.run({ model, numerics: "sim", principal, signal, left, emit });
-      } finally {
-        if (lease !== "")
-          client
-            .call("auth.settle", { lease, tokens: Math.min(spent, maxNew), deviceMs: 0 }, { ttl: 20_000 })
-            .catch((error) => error instanceof SomaError || crash(error));
-      }
+      const emit = (chunk: object) => request.emit(chunk);
+      return await speech.run({ model, numerics: "sim", principal, signal, left, emit });
     },
     forget: (mid: string) => void live.delete(mid),
   };

@@ -23,7 +23,7 @@ export interface SimContext extends Omit<Context, "bus"> {
   bucket: <T>(name: string) => ReturnType<World["store"]["bucket"]> & { readonly type?: T };
 }
 
-export type Start = (context: SimContext) => Promise<Pick<Running<Service>, "handlers" | "stop">>;
+export type Start = (context: SimContext) => Promise<Pick<Running<Service>, "handlers" | "observe" | "stop">>;
 
 /** A service's process in the simulation; `start` wires the product's parts. */
 export function serviceProgram(start: Start) {
@@ -77,13 +77,15 @@ async function live(
     handlers,
     crash,
     authorize: (caller, name, input) => grants.authorize(caller, name, input),
+    observe: (request, outcome) => running?.observe?.(request, outcome),
     ...(service === "model" || service === "scheduler"
       ? { mailbox: LIMITS.streamMailbox, mailboxPerCaller: LIMITS.streamMailboxPerCaller }
       : {}),
   });
+  let running: Awaited<ReturnType<Start>> | undefined;
   grants.onRevoke((holder) => server.evict(holder));
   await world.store.bucket<SignedGrant>(bus, "grants").watch((holder, record) => grants.apply(holder, record));
-  const running = await start({
+  running = await start({
     world,
     bus,
     client,
@@ -117,7 +119,7 @@ async function live(
       stopping = true;
       clearInterval(beating);
       await server.drain(LIMITS.shutdown - 1_000);
-      await running.stop?.();
+      await running?.stop?.();
       await bus.close();
       exit(0);
     };

@@ -13,6 +13,7 @@ import { Effects as MemoryEffects } from "../../services/memory/effects.ts";
 import { memoryMachine } from "../../services/memory/machine.ts";
 import { Values } from "../../services/memory/values.ts";
 import { Board } from "../../services/scheduler/board.ts";
+import { Budgets } from "../../services/scheduler/budgets.ts";
 import { calls as schedulerCalls } from "../../services/scheduler/calls.ts";
 import { Effects as SchedulerEffects } from "../../services/scheduler/effects.ts";
 import { schedulerMachine } from "../../services/scheduler/machine.ts";
@@ -21,10 +22,10 @@ import { serviceProgram } from "./service.ts";
 const SWEEP_MS = 5_000;
 
 export const auth = serviceProgram(async (ctx) => {
-  const { client, server, identity, epoch, crash, world } = ctx;
+  const { client, server, identity, crash, world } = ctx;
   const grants = ctx.bucket("grants") as never;
   const records = ctx.bucket("ledger") as never;
-  const ledger = await Ledger.open(records, String(epoch));
+  const ledger = await Ledger.open(records);
   const registrar = await Registrar.open({ grants, records, ledger, minter: minter(secretsOf(identity.secrets)) });
   const apps = await Apps.open(ctx.bucket<App>("apps") as never);
   const machine = createActor(
@@ -96,10 +97,18 @@ export const memory = serviceProgram(async ({ bus, bucket, client, server, log, 
 export const scheduler = serviceProgram(async (ctx) => {
   const queue = new Board(
     () => performance.now(),
-    (principal) => ctx.grants.find(principal)?.caveats.weight ?? 1,
+    (principal) => ctx.grants.weightOf(principal),
   );
   ctx.world.board = queue;
-  const effects = new SchedulerEffects(ctx as never, queue, ctx.bucket("clock") as never);
+  const budgets = new Budgets({
+    client: ctx.client,
+    grants: ctx.grants,
+    journal: ctx.bucket("slices") as never,
+    name: `${ctx.instance}-${ctx.epoch}`,
+    log: ctx.log,
+    crash: ctx.crash,
+  });
+  const effects = new SchedulerEffects(ctx as never, queue, budgets, ctx.bucket("clock") as never);
   const machine = createActor(schedulerMachine.provide({ actors: { open: fromPromise(() => effects.open()) } }), {
     id: "scheduler",
   });
@@ -109,5 +118,9 @@ export const scheduler = serviceProgram(async (ctx) => {
     const look = (): unknown => (machine.getSnapshot().matches("serving") ? resolve() : setTimeout(look, 5));
     look();
   });
-  return { handlers: schedulerCalls(queue, effects), stop: () => effects.stop() } as never;
+  return {
+    handlers: schedulerCalls(queue, effects),
+    observe: ({ mid }: { mid: string }) => budgets.ended(mid),
+    stop: () => effects.stop(),
+  } as never;
 });
