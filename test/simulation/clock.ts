@@ -112,7 +112,8 @@ export class Clock {
       clearInterval: cancel,
       clearImmediate: cancel,
     });
-    Math.random = () => this.random.next();
+    // By time alone: a library that draws when its cache is full must not shift what others draw.
+    Math.random = () => this.random.at(this.events);
     Date.now = () => EPOCH + Math.floor(this.now);
     performance.now = () => this.now;
     (crypto as { randomBytes: unknown }).randomBytes = (size: number) =>
@@ -173,13 +174,7 @@ function restore(): void {
 class Timer {
   private task: Task;
 
-  constructor(
-    private readonly clock: Clock,
-    ms: number,
-    label: string,
-    run: () => void,
-    every: number | undefined,
-  ) {
+  constructor(clock: Clock, ms: number, label: string, run: () => void, every: number | undefined) {
     const owner = clock.current;
     const fire = (): void => {
       if (every !== undefined) this.task = clock.after(every, label, fire, owner);

@@ -11,6 +11,7 @@ export const FAULTS = [
   "reorder",
   "kill",
   "pause",
+  "ghost",
   "kernel",
   "crashloop",
   "broker",
@@ -52,6 +53,9 @@ export class Faults {
     often("kill", 1_000, 8_000, () => this.on((process) => this.world.kill(process)));
     often("pause", 1_000, 8_000, () =>
       this.on((process) => this.world.pause(process, random.pick([50, 500, 2_500, 6_000]))),
+    );
+    often("ghost", 2_000, 9_000, () =>
+      this.on((process) => this.world.ghost(process, random.pick([300, 2_000, 6_000]))),
     );
     often("kernel", 2_000, 12_000, () => {
       const { kernel } = this.world;

@@ -3,7 +3,7 @@
 export class Random {
   private state: number;
 
-  constructor(seed: number) {
+  constructor(private readonly seed: number) {
     this.state = (seed * 0x9e3779b1 + 0x7f4a7c15) >>> 0;
     for (let i = 0; i < 4; i++) this.next();
   }
@@ -15,6 +15,11 @@ export class Random {
     z = Math.imul(z ^ (z >>> 15), z | 1);
     z ^= z + Math.imul(z ^ (z >>> 7), z | 61);
     return ((z ^ (z >>> 14)) >>> 0) / 0x1_0000_0000;
+  }
+
+  /** The same for the same number, whatever was drawn before. */
+  at(number: number): number {
+    return new Random((this.seed * 0x10001 + number) >>> 0).next();
   }
 
   chance(probability: number): boolean {

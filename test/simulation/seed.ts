@@ -22,7 +22,7 @@ export interface Outcome {
 const PROGRAMS = { kernel: kernelProgram, auth, memory, device, scheduler, model };
 
 /** Simulated ms of faults, and of calm until everything must be settled. */
-const FAULTY_MS = 12_000;
+const FAULTY_MS = 7_000;
 const CALM_MS = 70_000;
 /** What stops must stop within. */
 const STOP_MS = 10_000;
@@ -74,6 +74,9 @@ async function run(world: World, people: People): Promise<void> {
   await until(world, () => settled() || clock.now > until_);
   world.check("everybody is back", allReady(world), () => states(world));
   world.check("accepted jobs end", jobsAreOver(world, people), () => JSON.stringify(jobStates(world)));
+  const registered = world.store.values<{ job: string }>("models").length;
+  const done = Object.values(jobStates(world)).filter((state) => state === "done").length;
+  world.check("a job has its effect once", registered === done, () => `${done} done, ${registered} registered`);
   world.check("nobody waits for ever", people.open === 0, () => `${people.open} requests`);
   await leftovers(world, people);
 
@@ -88,20 +91,31 @@ async function run(world: World, people: People): Promise<void> {
 async function leftovers(world: World, people: People): Promise<void> {
   const { clock } = world;
   let done: boolean | undefined;
-  void people.everything(MODELS[0]!, BLOCKS).then((complete) => {
-    done = complete;
-  });
+  const given = clock.now + 20_000;
+  const ask = () =>
+    void people.everything(MODELS[0]!, BLOCKS).then((complete) => {
+      // It may come too early, while somebody is on the way back.
+      if (complete || clock.now > given) done = complete;
+      else clock.after(500, "again", ask, null);
+    });
+  ask();
   await until(world, () => done !== undefined);
   world.check("all KV blocks come back", done === true, () => "a request for all of them was not answered");
   const end = clock.now + 6_000;
+  const names = () =>
+    [...world.devices.values()].flatMap(({ models }) => [...models.values()].flatMap((one) => [...one.keys()]));
   const used = () => [...world.devices.values()].reduce((sum, { used }) => sum + used(), 0);
   await until(world, () => (used() === 0 && world.board?.sequences.size === 0) || clock.now > end);
-  world.check("devices hold no sequence that is over", used() === 0, () => `${used()} blocks are held`);
+  world.check("devices hold no sequence that is over", used() === 0, () => `${used()} blocks are held by ${names()}`);
   world.check(
     "the scheduler's board is empty",
     world.board?.sequences.size === 0,
     () => `${world.board?.sequences.size} are there`,
   );
+  const aside = () => [...world.aside.values()].reduce((sum, amount) => sum + amount, 0);
+  const returned = clock.now + 65_000;
+  await until(world, () => aside() === 0 || clock.now > returned);
+  world.check("no budget stays set aside", aside() === 0, () => `${aside()} are`);
   const resident = new Set([...world.devices.values()].flatMap(({ models }) => [...models.keys()]));
   const held = Object.values(world.budgets ?? {}).flatMap(({ holders }) => Object.keys(holders));
   const orphans = held.filter((holder) => !resident.has(holder.split("/")[0]!));

@@ -17,6 +17,8 @@ export class Store {
     private readonly struck: (kind: string) => void,
     /** Told of each write that is carried out. */
     private readonly written: (bus: SimBus, bucket: string, key: string) => void,
+    /** Told of each write that is refused, for its key is void. */
+    private readonly refused: (bus: SimBus) => void,
     /** Probability that a write is carried out and its acknowledgement lost with the connection, or neither. */
     private readonly flaky: () => number,
   ) {}
@@ -94,7 +96,10 @@ export class Store {
         `at store ${name} ${write ?? ""}`,
         () => {
           // A void key is refused; its owner is told by the end of its connection.
-          if (bus.closed || this.broker.revoked.has(bus.token.publicKey)) return void away("no");
+          if (bus.closed || this.broker.revoked.has(bus.token.publicKey)) {
+            if (write !== undefined) this.refused(bus);
+            return void away("no");
+          }
           if (!this.broker.up) return void away("maybe");
           let result: R;
           try {

@@ -1,4 +1,5 @@
 // Owns one simulated machine: its clock, broker, store and processes, the launcher that forks and kills them, and what it must obey.
+import { LIMITS } from "../../kernel/abi/limits.ts";
 import { syscall } from "../../kernel/abi/syscalls.ts";
 import type { Supervision } from "../../kernel/effects.ts";
 import type { Order, Report } from "../../kernel/launcher/protocol.ts";
@@ -11,8 +12,40 @@ import { Clock, type Owner, type Task } from "./clock.ts";
 import { Random } from "./random.ts";
 import { Store } from "./store.ts";
 
-/** Says that a promise of the system was broken. */
-export type Violate = (invariant: string, what: string) => void;
+/** What the system promises; `check` looks at each as often as it can. */
+export const INVARIANTS = [
+  "each request has one outcome in time",
+  "nobody waits for ever",
+  "no effect is made twice",
+  "a key is one job",
+  "accepted jobs end",
+  "a job has its effect once",
+  "tokens come in order, each once",
+  "tokens are the same whatever happens",
+  "an answer is complete",
+  "a resumed sequence goes on with its own tokens",
+  "no stale epoch writes",
+  "late writes are refused",
+  "nothing is started twice",
+  "no more restarts than the intensity allows",
+  "restarts wait longer each time",
+  "nobody is killed while the broker is away",
+  "one hang at a time is punished",
+  "children start in order",
+  "children stop in reverse order",
+  "everybody is back",
+  "the system stops",
+  "memory is not overcommitted",
+  "no memory is lent to what is not there",
+  "all KV blocks come back",
+  "devices hold no sequence that is over",
+  "the scheduler's board is empty",
+  "no budget is overdrawn",
+  "no budget stays set aside",
+  "no actor has a bug",
+  "a run ends",
+] as const;
+export type Invariant = (typeof INVARIANTS)[number];
 
 export class Process implements Owner {
   dead = false;
@@ -55,7 +88,7 @@ export class World {
   /** Kind of fault -> how often it struck. */
   readonly struck = new Map<string, number>();
   /** Invariant -> how often it was looked at. */
-  readonly checked = new Map<string, number>();
+  readonly checked = new Map<Invariant, number>();
   readonly violations: string[] = [];
   readonly processes = new Map<string, Process>();
   readonly lives: Life[] = [];
@@ -74,7 +107,13 @@ export class World {
   supervision: Supervision | undefined;
   board: Board | undefined;
   budgets: Budgets | undefined;
-  readonly devices = new Map<string, { used: () => number; models: ReadonlyMap<string, unknown> }>();
+  /** Grant -> what of its budgets is set aside. */
+  readonly aside = new Map<string, number>();
+  readonly devices = new Map<
+    string,
+    { used: () => number; models: ReadonlyMap<string, ReadonlyMap<string, unknown>> }
+  >();
+  private punished = { at: Number.NEGATIVE_INFINITY, kernel: 0 };
   private readonly asked: { id: string; at: number }[] = [];
   /** Call and key of what may not be done twice -> how often it was begun. */
   private readonly begun = new Map<string, number>();
@@ -93,6 +132,8 @@ export class World {
       this.broker,
       strike,
       (bus, bucket) => this.written(bus, bucket),
+      (bus) =>
+        this.check("late writes are refused", bus.closed || this.revoked.has(bus.token.publicKey), () => bus.name),
       () => this.flaky,
     );
   }
@@ -103,7 +144,7 @@ export class World {
   }
 
   /** Looks at an invariant: counted, and written down when it does not hold. */
-  check(invariant: string, holds: boolean, what: () => string): void {
+  check(invariant: Invariant, holds: boolean, what: () => string): void {
     this.checked.set(invariant, (this.checked.get(invariant) ?? 0) + 1);
     if (holds) return;
     const line = `${invariant}: ${what()} (at ${this.clock.now.toFixed(1)} ms)`;
@@ -161,13 +202,34 @@ export class World {
 
   /** Looks at all budgets. */
   ledgers(registrar: Registrar, ledger: Ledger): void {
+    this.aside.clear();
     for (const grant of registrar.all()) {
       const limits = registrar.limits(grant);
       const limit = limits.tokens?.amount;
       if (limit === undefined) continue;
       const { tokens } = ledger.used(grant.id, limits);
+      this.aside.set(
+        grant.id,
+        ledger.rows(grant.id, limits).reduce((sum, { leased }) => sum + leased, 0),
+      );
       this.check("no budget is overdrawn", tokens <= limit, () => `${grant.holder}: ${tokens} of ${limit} tokens`);
     }
+  }
+
+  /** The kernel has one killed: for a hang, if it was ready before. */
+  private checkKill(id: string): void {
+    const state = this.supervision?.children.get(id)?.getSnapshot().value;
+    if (state !== "ready" && state !== "suspect") return;
+    const { now } = this.clock;
+    this.check("nobody is killed while the broker is away", this.broker.up, () => `${id} was ${state}`);
+    const { at, kernel } = this.punished;
+    const apart = kernel === this.kernels ? now - at : Number.POSITIVE_INFINITY;
+    this.check(
+      "one hang at a time is punished",
+      apart >= LIMITS.deadAfter - 1,
+      () => `${id}, ${apart} ms after another`,
+    );
+    this.punished = { at: now, kernel: this.kernels };
   }
 
   // The launcher.
@@ -201,9 +263,11 @@ export class World {
     if (process.dead) return;
     process.dead = true;
     process.held = [];
-    this.lives.push({ at: this.clock.now, what: "end", id: process.id, kernel: this.kernels });
     this.clock.note(`${process.id} ends ${code} ${signal}`);
     for (const bus of this.broker.of(process)) this.broker.forget(bus);
+    // A ghost was given up long ago.
+    if (this.processes.get(process.id) !== process) return;
+    this.lives.push({ at: this.clock.now, what: "end", id: process.id, kernel: this.kernels });
     if (process === this.kernel) {
       this.processes.delete(process.id);
       this.kernel = undefined;
@@ -226,6 +290,16 @@ export class World {
 
   kill(process: Process): void {
     this.end(process, null, "SIGKILL");
+  }
+
+  /** It stands still, is taken for dead, and wakes up `ms` later: as on a machine that was cut off. */
+  ghost(process: Process, ms: number): void {
+    process.paused = true;
+    const { id, pid } = process;
+    this.processes.delete(id);
+    this.lives.push({ at: this.clock.now, what: "end", id, kernel: this.kernels });
+    this.report({ type: "exited", id, pid, code: null, signal: "SIGKILL", lines: [] });
+    this.clock.after(ms, "ghost", () => process.dead || this.clock.resume(process), null);
   }
 
   pause(process: Process, ms: number): void {
@@ -286,8 +360,10 @@ export class World {
       if (process === undefined || process.dead) return;
       const what = order.signal === "SIGKILL" ? "kill" : "term";
       this.lives.push({ at: this.clock.now, what, id: order.id, kernel: this.kernels });
-      if (what === "kill") this.kill(process);
-      else this.clock.after(0, "TERM", () => process.onTerm(), process);
+      if (what === "kill") {
+        this.checkKill(order.id);
+        this.kill(process);
+      } else this.clock.after(0, "TERM", () => process.onTerm(), process);
     } else if (order.type === "stop") {
       this.stopped = order.code;
       for (const process of [...this.processes.values()]) if (process !== this.kernel) this.kill(process);

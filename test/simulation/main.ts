@@ -1,0 +1,116 @@
+// Owns `npm run sim`: many seeds over some workers, what struck and what was looked at, and the one command that replays a failure.
+import { fork } from "node:child_process";
+import { parseArgs } from "node:util";
+import { FAULTS } from "./faults.ts";
+import type { Outcome } from "./seed.ts";
+import { INVARIANTS } from "./world.ts";
+
+const HELP = `npm run sim -- [--seeds 1000] [--from 1] [--workers 2]   many seeds
+npm run sim -- --seed N [--trace]                       one, with all that happens`;
+
+/** Each kind of fault must strike in so many of the seeds, and each seed must have so many events. */
+const SHARE = 0.05;
+const EVENTS = 500;
+/** Failures that are shown in full. */
+const SHOWN = 10;
+
+const { values: options } = parseArgs({
+  options: {
+    seed: { type: "string" },
+    seeds: { type: "string", default: "1000" },
+    from: { type: "string", default: "1" },
+    workers: { type: "string", default: "2" },
+    trace: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
+  },
+});
+
+if (options.help) say(HELP);
+else if (options.seed !== undefined) await one(Number(options.seed), options.trace);
+else await many(Number(options.from), Number(options.seeds), Number(options.workers));
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+async function one(seed: number, trace: boolean): Promise<void> {
+  const { runSeed } = await import("./seed.ts");
+  const lines: string[] = [];
+  const outcome = await runSeed(seed, trace ? (line) => lines.push(line) : undefined);
+  // Written after the run, whose clock is not that of the terminal.
+  for (const line of lines) say(line);
+  for (const line of outcome.violations) say(`BROKEN ${line}`);
+  say(`seed ${seed}: ${outcome.events} events, hash ${outcome.hash}, ${outcome.violations.length} broken`);
+  say(`struck: ${list(outcome.struck)}`);
+  say(`outcomes: ${list(outcome.outcomes)}`);
+  process.exit(outcome.violations.length === 0 ? 0 : 1);
+}
+
+async function many(from: number, seeds: number, workers: number): Promise<void> {
+  const began = performance.now();
+  const outcomes: Outcome[] = [];
+  let next = from;
+  await Promise.all(
+    Array.from({ length: workers }, async () => {
+      const worker = fork(new URL("worker.ts", import.meta.url), { execArgv: ["--import", "tsx"] });
+      await new Promise<void>((resolve, reject) => {
+        const give = () => (next < from + seeds ? worker.send({ seed: next++ }) : worker.disconnect());
+        worker.on("message", (outcome: Outcome | "ready") => {
+          if (outcome !== "ready") outcomes.push(outcome);
+          give();
+        });
+        worker.on("exit", (code) => (code === 0 ? resolve() : reject(new Error(`a worker ended with code ${code}`))));
+      });
+    }),
+  );
+  const failures = report(outcomes.sort((a, b) => a.seed - b.seed));
+  say(
+    `${outcomes.length} seeds, ${sum(outcomes.map(({ events }) => events))} events, ${((performance.now() - began) / 1000).toFixed(0)} s`,
+  );
+  say(failures.length === 0 ? "sim: all promises kept" : `sim: FAILED\n${failures.join("\n")}`);
+  process.exit(failures.length === 0 ? 0 : 1);
+}
+
+/** Prints two tables; gives what makes the run fail. */
+function report(outcomes: readonly Outcome[]): string[] {
+  const failures: string[] = [];
+  say("fault          seeds   times");
+  for (const kind of FAULTS) {
+    const hit = outcomes.filter(({ struck }) => (struck[kind] ?? 0) > 0).length;
+    say(
+      `${kind.padEnd(12)} ${share(hit, outcomes).padStart(7)} ${String(sum(outcomes.map(({ struck }) => struck[kind] ?? 0))).padStart(7)}`,
+    );
+    if (hit < SHARE * outcomes.length) failures.push(`"${kind}" struck in too few seeds: ${hit} of ${outcomes.length}`);
+  }
+  say("\ninvariant                                        looked at    broken in seeds");
+  for (const name of INVARIANTS) {
+    const looked = sum(outcomes.map(({ checked }) => checked[name] ?? 0));
+    const broken = outcomes.filter(({ violations }) => violations.some((line) => line.startsWith(`${name}:`)));
+    say(`${name.padEnd(48)} ${String(looked).padStart(9)} ${String(broken.length).padStart(8)}`);
+    if (looked === 0 && name !== "no actor has a bug" && name !== "a run ends")
+      failures.push(`"${name}" was never looked at`);
+  }
+  say("");
+  for (const { seed, events } of outcomes)
+    if (events < EVENTS) failures.push(`seed ${seed} has only ${events} events: it stood still`);
+  const bad = outcomes.filter(({ violations }) => violations.length > 0);
+  for (const { seed, violations } of bad.slice(0, SHOWN))
+    failures.push(`seed ${seed}: ${violations[0]}\n  replay: npm run sim -- --seed ${seed} --trace`);
+  if (bad.length > SHOWN)
+    failures.push(`and ${bad.length - SHOWN} more seeds: ${bad.slice(SHOWN).map(({ seed }) => seed)}`);
+  return failures;
+}
+
+function share(part: number, all: readonly unknown[]): string {
+  return `${((100 * part) / all.length).toFixed(1)} %`;
+}
+
+function sum(numbers: readonly number[]): number {
+  return numbers.reduce((total, number) => total + number, 0);
+}
+
+function list(counts: Record<string, number>): string {
+  return Object.entries(counts)
+    .map(([name, count]) => `${name} ${count}`)
+    .join(", ");
+}
