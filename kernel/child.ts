@@ -200,6 +200,8 @@ export function childMachine({ now, random }: ChildEnvironment) {
       ready: {
         entry: ["up", { type: "life", params: "ready" }, { type: "report", params: "settled" }],
         on: {
+          // Its turn to boot, and somebody had it restarted before: the boot goes on.
+          start: { actions: { type: "report", params: "settled" } },
           suspect: "suspect",
           condemn: {
             target: "suspect",
@@ -216,6 +218,7 @@ export function childMachine({ now, random }: ChildEnvironment) {
       suspect: {
         entry: { type: "life", params: "suspect" },
         on: {
+          start: { actions: { type: "report", params: "settled" } },
           beat: "ready",
           condemn: {
             actions: [
@@ -270,6 +273,7 @@ export function childMachine({ now, random }: ChildEnvironment) {
         ],
         after: { probe: { target: "starting", actions: ["probe", "count", "begin", "launch"] } },
         on: {
+          start: { actions: { type: "report", params: "settled" } },
           restart: { target: "starting", actions: ["forgive", "begin", "launch"] },
           stop: "stopped",
         },

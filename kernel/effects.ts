@@ -136,6 +136,8 @@ export function supervise(world: Surroundings) {
     const { spec } = actor.getSnapshot().context;
     const record = registry.record(instance);
     const process = running.get(instance);
+    // Somebody had it restarted before its turn.
+    if (actor.getSnapshot().value !== "idle") return actor.send({ type: "start" });
     if (process !== undefined) {
       const { epoch, state } = record;
       const [registered, ready] = [state === "registered" || state === "ready", state === "ready"];

@@ -322,4 +322,18 @@ test("whatever comes in whatever order, there is never a second process, and eve
   assert.equal([...reached].sort(), all.filter((state) => state !== "crashed").sort());
 });
 
+test("one that was restarted before its turn to boot settles when the turn comes", () => {
+  for (const up of ["ready", "suspect", "quarantined"]) {
+    const c = child({ intensity: 0 });
+    c.send({ type: "restart" });
+    if (up === "quarantined") c.send(DIED);
+    else c.comeUp();
+    if (up === "suspect") c.send({ type: "suspect" });
+    assert.is(c.state(), up);
+    c.effects();
+    c.send({ type: "start" });
+    assert.equal([c.state(), c.effects()], [up, ["settled"]]);
+  }
+});
+
 test.run();
