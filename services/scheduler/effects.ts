@@ -18,9 +18,12 @@ type Listed = z.output<typeof listed>;
 const PLACE_MS = 10_000;
 const TICK_MS = 250;
 const SAVE_MS = 1_000;
+/** Between attempts to have a device forget a sequence. */
+const FORGET_MS = 500;
 
 export class Effects {
   private pumping = false;
+  private stopped = false;
   /** By device: what its next quantum waits for. */
   private readonly handing = new Map<string, Promise<unknown>>();
   private timers: NodeJS.Timeout[] = [];
@@ -53,6 +56,7 @@ export class Effects {
   }
 
   async stop(): Promise<void> {
+    this.stopped = true;
     for (const timer of this.timers) clearInterval(timer);
     await Promise.all([this.budgets.stop(), this.save()]);
   }
@@ -151,8 +155,23 @@ export class Effects {
   /** Canceled, or out of time: its KV is given back. */
   private drop(mid: string): void {
     const where = this.queue.remove(mid);
-    if (where) void this.tell(where.device, where.model, mid);
+    if (where) void this.forget(where.device, where.model, mid);
     this.pump();
+  }
+
+  /** Has a device forget a sequence: told until it answers, or is gone with all that it had, or has it anew. */
+  private async forget(device: string, model: string, seq: string): Promise<void> {
+    while (!this.stopped && this.queue.sequences.get(seq)?.device !== device) {
+      try {
+        await this.ctx.client.call("device.drop", { model, seqs: [seq] }, { instance: device });
+        return;
+      } catch (error) {
+        if (!isSomaError(error)) return void this.ctx.crash(error);
+        // Word of it or its answer was lost: until the device knows, the sequence holds blocks for nobody.
+        if (error.code !== "EIO" && error.code !== "ETIME") return;
+        await new Promise((resolve) => setTimeout(resolve, FORGET_MS));
+      }
+    }
   }
 
   private async tell(device: string, model: string, seq: string, aside?: "park" | "move"): Promise<void> {
@@ -204,6 +223,9 @@ export class Effects {
         if (output) server.reply(id, output);
         else server.fail(id, new SomaError("EINVAL", problem ?? "the device refused it"));
       }
+      // Ended while they ran: word of that may have come to the device before them.
+      for (const { seq, finish } of report.seqs)
+        if (finish === null && !this.queue.sequences.has(seq)) void this.forget(device, quantum.model, seq);
     } catch (error) {
       if (!isSomaError(error)) return void crash(error);
       this.budgets.landed(mids, quantum.model);
@@ -212,6 +234,8 @@ export class Effects {
       // Refused, not lost: trying again would be refused again.
       if (error.code === "EINVAL" || error.code === "EPERM")
         for (const { seq } of quantum.seqs) this.refuse(seq, error);
+      // It may have run all the same, and what it held may end before it comes there again.
+      else for (const { seq } of quantum.seqs) void this.forget(device, quantum.model, seq);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     this.pump();
