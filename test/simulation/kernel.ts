@@ -91,7 +91,16 @@ export async function kernelProgram(world: World, process: Process): Promise<voi
     grantKey: GRANT_KEY,
     secretsOf: (service) => (service === "auth" ? SECRETS : undefined),
   });
-  const apps = new Apps({ hands, client, records, announcer, log: quiet, url: () => "", root: "apps" });
+  const apps = new Apps({
+    hands,
+    client,
+    records,
+    announcer,
+    log: quiet,
+    url: () => "",
+    root: "apps",
+    programs: [],
+  } as never);
   const supervision = supervise({
     bus: bus as never as NatsBus,
     sys: sys as never as NatsBus,
