@@ -374,7 +374,9 @@ function jetstream(bus: NatsBus) {
 
 export function storeError(what: string, cause: unknown): unknown {
   if (cause instanceof SomaError) return cause;
-  const text = cause instanceof Error ? cause.message : String(cause);
+  // The library's own message is a bare number where the broker refused in words.
+  const refusal = (cause as { api_error?: { description?: string } }).api_error?.description;
+  const text = refusal ?? (cause instanceof Error ? cause.message : String(cause));
   if (/wrong last sequence/i.test(text))
     return new SomaError("EAGAIN", `${what} changed meanwhile: read it again`, { cause });
   if (/maximum bytes|insufficient|no space|exceeded/i.test(text))

@@ -1,5 +1,5 @@
 // Owns the figures of a chaos run: what was measured, against which goal, and the table of all of it.
-import { loadavg } from "node:os";
+import { availableParallelism, loadavg } from "node:os";
 
 export interface Figure {
   part: string;
@@ -12,8 +12,11 @@ export interface Figure {
   note?: string;
 }
 
-/** A shared and noisy machine must not decide: times may be this many times their goal, and all else must hold as it is. */
-const SLACK = 10;
+/**
+ * A shared and noisy machine must not decide: a time may be ten times its goal, and more where more runs than there are
+ * cores for. All else must hold as it is.
+ */
+const slack = () => 10 * Math.max(1, loadavg()[0]! / availableParallelism());
 
 export class Figures {
   readonly all: Figure[] = [];
@@ -31,7 +34,7 @@ export class Figures {
 
   /** What broke a promise: an exact count or share, or a time beyond ten times its goal. */
   broken(): Figure[] {
-    return this.all.filter((figure) => !holds(figure, SLACK));
+    return this.all.filter((figure) => !holds(figure, slack()));
   }
 
   table(): string {
@@ -44,7 +47,7 @@ export class Figures {
         : "most" in figure.goal
           ? `<= ${show(figure.goal.most, figure.unit)}`
           : `>= ${show(figure.goal.least, figure.unit)}`,
-      figure.goal === undefined ? "" : holds(figure, 1) ? "yes" : holds(figure, SLACK) ? "slow" : "NO",
+      figure.goal === undefined ? "" : holds(figure, 1) ? "yes" : holds(figure, slack()) ? "slow" : "NO",
       figure.note ?? "",
     ]);
     const head = ["fault", "figure", "value", "goal", "met", "note"];
@@ -61,9 +64,9 @@ export function quantile(values: readonly number[], share: number): number {
 
 export const load = () => loadavg()[0]!.toFixed(1);
 
-function holds({ value, unit, goal }: Figure, slack: number): boolean {
+function holds({ value, unit, goal }: Figure, times: number): boolean {
   if (goal === undefined) return true;
-  const factor = unit === "ms" ? slack : 1;
+  const factor = unit === "ms" ? times : 1;
   return "most" in goal ? value <= goal.most * factor : value >= goal.least;
 }
 

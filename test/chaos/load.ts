@@ -138,6 +138,11 @@ export class Load {
         if (ids.join(" ") !== this.expected.get(app.name)) this.wrong.push(`${app.name}: other tokens`);
       } catch (error) {
         if (!(error instanceof SomaError)) throw error;
+        // Refused before it began, while its model is away: nothing was accepted, and the app is told to come again.
+        if (["EAGAIN", "EBUSY"].includes(error.code) && error.executed === "no") {
+          await new Promise((resolve) => setTimeout(resolve, error.retryAfterMs ?? 50));
+          continue;
+        }
         this.wrong.push(`${app.name}: ${error.code} ${error.message}`);
       }
     }

@@ -1,7 +1,13 @@
 // Owns `npm run chaos`: boots the real system, lets faults happen to it under load, prints what was measured. Code 1 if a promise was broken.
 // Usage: npm run chaos [-- --long] [--write] [--rounds N] [--only PART]
+import { readFileSync, writeFileSync } from "node:fs";
+import { cpus, totalmem } from "node:os";
+import { fileURLToPath } from "node:url";
 import { parseArgs } from "node:util";
+import { load } from "./figures.ts";
 import { run } from "./run.ts";
+
+const DOCS = fileURLToPath(new URL("../../docs/faults.md", import.meta.url));
 
 const { values } = parseArgs({
   options: {
@@ -18,6 +24,16 @@ const figures = await run({
   say: (line) => console.error(line),
 });
 console.log(figures.table());
+if (values.write) {
+  const text = readFileSync(DOCS, "utf8");
+  const command = `npm run chaos -- ${process.argv.slice(2).join(" ")}`;
+  const machine = `${cpus().length} cores (${cpus()[0]?.model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GB, load average ${load()} at the end`;
+  const table = `<!-- table -->\n\`${command}\` on ${machine}:\n\n${figures.table()}\n<!-- end -->`;
+  writeFileSync(
+    DOCS,
+    text.replace(/<!-- table -->[\s\S]*<!-- end -->/, () => table),
+  );
+}
 const broken = figures.broken();
 for (const { part, what } of broken) console.error(`broken: ${part}: ${what}`);
 process.exit(broken.length === 0 ? 0 : 1);

@@ -1,11 +1,12 @@
 // Owns the system under test: all real services, a small model with random weights, and sixteen apps with identities of their own.
 import { readFileSync } from "node:fs";
 import { join } from "node:path";
+import { decode } from "../../kernel/abi/codec.ts";
 import { SERVICES, type Service } from "../../kernel/abi/names.ts";
 import { NatsBus } from "../../kernel/ipc/bus.ts";
 import { Client } from "../../kernel/ipc/client.ts";
 import { createKey } from "../../kernel/ipc/nkey.ts";
-import { ps, type Spec, System, until } from "../helpers/system.ts";
+import { type Row, type Spec, System, until } from "../helpers/system.ts";
 import { modelFolder } from "../services/model/running.ts";
 
 export const APPS = 16;
@@ -40,6 +41,7 @@ export interface Down {
   instance: string;
   epoch: number;
   at: number;
+  reason: string;
 }
 
 export interface App {
@@ -63,9 +65,10 @@ export class Rig {
       await rig.person.call("model.importDir", { dir: modelFolder({ context: 1024 }), name: "fox" });
       await rig.person.call("model.deploy", { model: "fox", alias: "default" });
       for (let number = 1; number <= APPS; number++) rig.apps.push(await rig.admit(`load-${number}`));
-      rig.apps[0]!.client.bus.subscribe("evt.kernel.down.>", ({ subject }) => {
+      rig.apps[0]!.client.bus.subscribe("evt.kernel.down.>", ({ subject, data }) => {
         const [, , , , instance = "", epoch] = subject.split(".");
-        rig.downs.push({ instance, epoch: Number(epoch), at: performance.now() });
+        const { reason, lines } = decode(data) as { reason: string; lines: string[] };
+        rig.downs.push({ instance, epoch: Number(epoch), at: performance.now(), reason: `${reason}: ${lines.at(-1)}` });
       });
       await rig.apps[0]!.client.bus.flush();
       return rig;
@@ -83,7 +86,7 @@ export class Rig {
     return { name, client: new Client(bus) };
   }
 
-  private get url(): string {
+  get url(): string {
     const file = JSON.parse(readFileSync(join(this.system.home, "run", "system.json"), "utf8")) as { url: string };
     return file.url;
   }
@@ -92,8 +95,8 @@ export class Rig {
     return this.system.state(this.person, id, "ready");
   }
 
-  rows() {
-    return ps(this.person);
+  async rows(ttl = 5_000): Promise<Row[]> {
+    return (await this.person.call("kernel.ps", {}, { ttl, retry: ttl > 1_000 })).processes as Row[];
   }
 
   /** Resolves with the time when the service answered a call of its own under another epoch. */
@@ -113,8 +116,11 @@ export class Rig {
     return { at: performance.now(), epoch };
   }
 
-  async stop(): Promise<void> {
+  /** Ends it in order; ms that this took. */
+  async stop(): Promise<number> {
     for (const { client } of this.apps) await client.bus.close();
+    const began = performance.now();
     await this.system.stop();
+    return performance.now() - began;
   }
 }

@@ -1,22 +1,41 @@
 // Owns a run: which faults strike, in which order, and the promises that are about all of them.
+import { brokerKills, kernelKills, stopped } from "./core.ts";
+import { drain } from "./drain.ts";
 import { Figures } from "./figures.ts";
+import { jobs } from "./jobs.ts";
 import { kills } from "./kills.ts";
 import { Load } from "./load.ts";
+import { crashLoop } from "./loop.ts";
+import { overload } from "./overload.ts";
 import { Rig } from "./rig.ts";
 
 export interface RunOptions {
   /** Kills of each service; of the broker a fifth. */
   rounds: number;
   long: boolean;
-  /** Only parts whose name begins so. */
+  /** Only these parts: names with commas between. */
   only?: string;
   say: (line: string) => void;
 }
 
 type Part = (rig: Rig, load: Load, figures: Figures, options: RunOptions) => Promise<void>;
 
-/** In this order, on one system, under one load. */
-const PARTS: [string, Part][] = [["kills", (rig, load, figures, { rounds }) => kills(rig, load, figures, rounds)]];
+/** In this order, on one system, under one load. Rounds are those of a service; what takes longer happens a fifth as often. */
+const PARTS: [string, Part][] = [
+  ["kills", (rig, load, figures, { rounds }) => kills(rig, load, figures, rounds)],
+  ["kernel", (rig, load, figures, { rounds }) => kernelKills(rig, load, figures, fifth(rounds))],
+  ["broker", (rig, load, figures, { rounds }) => brokerKills(rig, load, figures, fifth(rounds))],
+  ["stopped", (rig, load, figures, { rounds }) => stopped(rig, load, figures, fifth(rounds))],
+  ["drain", (rig, _load, figures, { rounds }) => drain(rig, figures, fifth(rounds))],
+];
+/** After the load, for they bring their own. */
+const ALONE: [string, (rig: Rig, figures: Figures, options: RunOptions) => Promise<void>][] = [
+  ["jobs", (rig, figures) => jobs(rig, figures)],
+  ["overload", (rig, figures, { long }) => overload(rig, figures, long ? 60_000 : 6_000)],
+  ["loop", (_rig, figures) => crashLoop(figures)],
+];
+const EXIT_MS = 5_000;
+const fifth = (rounds: number) => Math.ceil(rounds / 5);
 
 export async function run(options: RunOptions): Promise<Figures> {
   const figures = new Figures();
@@ -24,19 +43,21 @@ export async function run(options: RunOptions): Promise<Figures> {
   try {
     const load = new Load(rig);
     await load.start();
-    for (const [name, part] of PARTS) {
-      if (options.only !== undefined && !name.startsWith(options.only)) continue;
-      const began = performance.now();
-      options.say(`${name} ...`);
-      await part(rig, load, figures, options);
-      options.say(`${name}: ${((performance.now() - began) / 1_000).toFixed(1)} s`);
-    }
+    for (const [name, part] of PARTS) await timed(name, options, () => part(rig, load, figures, options));
     await load.stop();
     await promises(load, figures);
+    for (const [name, part] of ALONE) await timed(name, options, () => part(rig, figures, options));
   } finally {
-    await rig.stop();
+    figures.add("SIGTERM, all of it", "gone", await rig.stop(), "ms", { most: EXIT_MS });
   }
   return figures;
+}
+
+async function timed(name: string, { only, say }: RunOptions, part: () => Promise<void>): Promise<void> {
+  if (only !== undefined && !only.split(",").includes(name)) return;
+  const began = performance.now();
+  await part();
+  say(`${name}: ${((performance.now() - began) / 1_000).toFixed(1)} s`);
 }
 
 /** What must hold whatever happened. */

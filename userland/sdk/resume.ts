@@ -8,7 +8,10 @@ export type ResumableName = "model.generate" | "model.translate";
 
 /** What means that the other side is gone, rather than that it refused. */
 const LOST: readonly Code[] = ["ESERVICEDOWN", "EIO"];
-const ATTEMPTS = 20;
+/** What a stream that had begun may meet on its way back: its model is still being loaded again, or many come at once. */
+const NOT_YET: readonly Code[] = ["EAGAIN", "EBUSY"];
+/** With growing pauses, half a minute in all. */
+const ATTEMPTS = 60;
 
 export class ResumableStream<N extends ResumableName> implements AsyncIterable<Chunk<N>> {
   /** Settles once with the end of the whole stream, which goes on only while it is read. ECANCELED if its reader leaves. */
@@ -51,6 +54,7 @@ export class ResumableStream<N extends ResumableName> implements AsyncIterable<C
     const ids: number[] = [...(this.input.resume?.ids ?? [])];
     let numerics: string | undefined;
     let sent = "";
+    let lost = false;
     try {
       for (let attempt = 0; ; attempt++) {
         this.refuseIfCanceled();
@@ -76,7 +80,8 @@ export class ResumableStream<N extends ResumableName> implements AsyncIterable<C
           this.settle.resolve(end);
           return;
         } catch (error) {
-          if (!this.mayGoOn(error, attempt)) throw error;
+          if (!this.mayGoOn(error, attempt, lost || ids.length > 0)) throw error;
+          lost = true;
           await this.pause(error as SomaError, attempt);
         }
       }
@@ -118,11 +123,11 @@ export class ResumableStream<N extends ResumableName> implements AsyncIterable<C
 
   private readonly seed = 1 + Math.floor(Math.random() * 0xfffffffe);
 
-  private mayGoOn(error: unknown, attempt: number): boolean {
+  private mayGoOn(error: unknown, attempt: number, begun: boolean): boolean {
     return (
       error instanceof SomaError &&
       error.retryable &&
-      LOST.includes(error.code) &&
+      (LOST.includes(error.code) || (begun && NOT_YET.includes(error.code))) &&
       attempt < ATTEMPTS &&
       !this.canceled &&
       !this.options.signal?.aborted &&

@@ -4,7 +4,7 @@ import * as assert from "uvu/assert";
 import { SomaError } from "../../../kernel/abi/errors.ts";
 import { servicePermissions } from "../../../kernel/abi/rights.ts";
 import type { NatsBus } from "../../../kernel/ipc/bus.ts";
-import { Kv, Objects } from "../../../kernel/ipc/store.ts";
+import { append, Kv, Objects } from "../../../kernel/ipc/store.ts";
 import { startWorld, type World } from "../../helpers/world.ts";
 
 let world: World;
@@ -82,6 +82,20 @@ test("an object that is deleted while it is read ends with ENOENT", async () => 
   await objects.del("short");
   const error = await reader.next().catch((thrown: SomaError) => thrown);
   assert.is((error as SomaError).code, "ENOENT");
+});
+
+test("a full stream refuses in words that say what to do, and takes again once there is room", async () => {
+  const kernel = await world.connect("kernel");
+  const jsm = await kernel.nc.jetstreamManager();
+  await append(kernel, "job.submit.a", "x".repeat(300));
+  const { config, state } = await jsm.streams.info("JOURNAL");
+  await jsm.streams.update("JOURNAL", { ...config, max_bytes: state.bytes });
+  const refusal = await append(kernel, "job.submit.b", "y").catch((error: SomaError) => error);
+  assert.instance(refusal, SomaError);
+  assert.is((refusal as SomaError).code, "EDQUOT");
+  assert.match((refusal as SomaError).message, /is full: see "soma df"/);
+  await jsm.streams.update("JOURNAL", config);
+  assert.is((await append(kernel, "job.submit.b", "y")).duplicate, false);
 });
 
 test.run();
