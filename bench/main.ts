@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 
 /** name -> [what it measures, programs, one after another]. */
 const BENCHES: Record<string, [string, string[]]> = {
+  grants: ["how soon a revoked client is cut off, of 100", ["grants/revoke.ts"]],
   tensor: ["training and decoding against PyTorch, bandwidth and themselves", ["tensor/train.ts", "tensor/decode.ts"]],
 };
 
