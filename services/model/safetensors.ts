@@ -21,6 +21,9 @@ export interface TensorEntry {
   name: string;
   dtype: string;
   shape: number[];
+  /** Bytes from the start of the file. */
+  begin: number;
+  end: number;
 }
 
 /** The tensors of a weights file. EINVAL says what is wrong with it: cut short, not JSON, offsets that do not fit. */
@@ -57,7 +60,7 @@ export function readHeader(path: string): TensorEntry[] {
       if (end - begin !== bytes) return bad(`gives tensor ${name} [${shape}] ${end - begin} bytes, not ${bytes}`);
       if (8 + length + end > size)
         return bad(`is cut short: tensor ${name} ends at byte ${8 + length + end} of ${size}`);
-      return { name, dtype: String(dtype), shape };
+      return { name, dtype: String(dtype), shape, begin: 8 + length + begin, end: 8 + length + end };
     });
   } finally {
     closeSync(file);
