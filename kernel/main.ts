@@ -166,6 +166,8 @@ async function finish(code: number): Promise<void> {
 
 /** What services see of our environment. */
 function serviceEnvironment(): Record<string, string> {
-  const passed = Object.entries(process.env).filter(([name]) => name.startsWith("SOMA_") && name !== "SOMA_MANIFEST");
+  // The HF_ ones are for the model service's pull; apps get none of these.
+  const ours = (name: string) => /^SOMA_|^HF_(ENDPOINT|TOKEN)$/.test(name) && name !== "SOMA_MANIFEST";
+  const passed = Object.entries(process.env).filter(([name]) => ours(name));
   return { ...(Object.fromEntries(passed) as Record<string, string>), SOMA_HOME: home.root };
 }

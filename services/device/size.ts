@@ -6,6 +6,8 @@ import { BLOCK_TOKENS } from "../../kernel/abi/limits.ts";
 const BYTES = 4;
 /** Full contexts that are worth having at once; more would only be cache. */
 const CONTEXTS = 64;
+/** A model that knows more positions than this need not have room for all of them. */
+const LEAST_CONTEXT = 4096;
 /** What one WebAssembly memory leaves for weights and KV: unasked, no model gets more. */
 const ONE_MEMORY = 3.5 * 2 ** 30;
 
@@ -29,7 +31,7 @@ export function blockBytes(config: Record<string, unknown>): number {
 
 /**
  * Blocks for a model whose weights take `weightBytes`: what was asked for, or 64 full contexts, or half of what is left.
- * ENOMEM with the figures when not even one full context fits.
+ * ENOMEM with the figures when not even one context of 4096 positions, or the model's shorter one, fits.
  */
 export function blocksFor(
   config: Record<string, unknown>,
@@ -39,10 +41,11 @@ export function blocksFor(
 ): number {
   const block = blockBytes(config);
   const context = Number(config.max_position_embeddings ?? 2048);
-  const least = Math.ceil(context / BLOCK_TOKENS);
+  const full = Math.ceil(context / BLOCK_TOKENS);
+  const least = Math.min(full, LEAST_CONTEXT / BLOCK_TOKENS);
   const left = room.budgetBytes - room.usedBytes - weightBytes;
   const fits = Math.floor((asked === undefined ? Math.min(left / 2, ONE_MEMORY - weightBytes) : left) / block);
-  const wanted = asked === undefined ? least * CONTEXTS : Math.floor(asked / block);
+  const wanted = asked === undefined ? full * CONTEXTS : Math.floor(asked / block);
   const blocks = Math.min(wanted, fits);
   if (blocks >= 1 && (asked !== undefined ? fits >= wanted : fits >= least)) return blocks;
   const mb = (bytes: number) => `${Math.ceil(bytes / 2 ** 20)} MB`;

@@ -5,6 +5,8 @@ import type { Request } from "../../kernel/ipc/request.ts";
 import { DEFER, type Handlers } from "../../kernel/ipc/server.ts";
 import type { Catalog } from "./catalog.ts";
 import { checkName } from "./folders.ts";
+import { parseRepo } from "./hub/listing.ts";
+import type { PullProgress } from "./hub/pull.ts";
 import { readHyper, type TrainInput } from "./hyper.ts";
 import type { Job } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
@@ -18,6 +20,13 @@ export interface Model {
   begin: (mid: string, call: RunCall) => void;
   cancel: (mid: string) => void;
   beginJob: (job: Job) => void;
+  /** Fetches a repository from the hub; where it then lies. */
+  pull: (
+    repo: string,
+    file: string | undefined,
+    signal: AbortSignal,
+    progress: (progress: PullProgress) => void,
+  ) => Promise<string>;
   stopJob: (id: string) => void;
 }
 
@@ -69,6 +78,14 @@ export function calls(model: Model): Handlers<"model"> {
       return { alias, model: found.record.name, version: found.record.version, previous };
     },
     importDir: async ({ dir, name }) => catalog.row(await catalog.importDir(dir, name)),
+    pull: async ({ repo, name, file }, request) => {
+      const as = checkName(name ?? parseRepo(repo).repo.split("/")[1]!);
+      const dir = await model.pull(repo, file, request.signal, (progress) => {
+        // A slow reader misses some figures.
+        if (!request.congested) void request.emit(progress);
+      });
+      return catalog.row(await catalog.importDir(dir, as, `hf:${repo}`));
+    },
     export: async ({ model: ref, dir }) => ({ files: await catalog.export(registry.find(ref).record, dir) }),
     remove: async ({ model: ref }) => {
       if (!ref.includes("@")) throw new SomaError("EINVAL", `say which version: ${registry.find(ref).record.name}@<n>`);

@@ -11,6 +11,8 @@ import { type Residents, residentId, type Wanted } from "./residents.ts";
 import { elements, readHeader } from "./safetensors.ts";
 import { loadTokenizer } from "./text/tokenizer.ts";
 import { readTemplates, type TextModels } from "./textmodel.ts";
+import { convertGguf } from "./weights/convert.ts";
+import { INDEX, joinShards } from "./weights/shards.ts";
 
 type Row = Output<"model.show">;
 /** What a new version's maker says of it; the rest is read from its files. */
@@ -110,17 +112,16 @@ export class Catalog {
     return record;
   }
 
-  /** Registers a folder in Hugging Face's form. ENOENT and EINVAL name the file and what is wrong with it. */
-  async importDir(dir: string, name: string): Promise<ModelRecord> {
+  /** Registers a folder in Hugging Face's form, or a GGUF file. ENOENT and EINVAL name the file and what is wrong with it. */
+  async importDir(dir: string, name: string, parent = dir): Promise<ModelRecord> {
     checkName(name);
     if (!isAbsolute(dir))
       throw new SomaError("EINVAL", `"${dir}" must be an absolute path on the model service's host`);
     const { folders } = this.options;
     const staged = await folders.stage(`import-${name}-${process.pid}-${this.options.now()}`);
     try {
-      await copyModel(dir, staged);
+      await bring(dir, staged);
       const config = readJson(staged, "config.json");
-      if (!existsSync(join(staged, WEIGHTS))) throw new SomaError("ENOENT", `${dir} has no ${WEIGHTS}`);
       const tensors = readHeader(join(staged, WEIGHTS));
       const text = config.model_type !== "mlp";
       if (text) checkEmbedding(config, tensors);
@@ -132,7 +133,7 @@ export class Catalog {
         ...spoken,
         curve: [],
         eval: {},
-        parent: dir,
+        parent,
         note: "imported: what it was trained on is not known here",
       });
     } catch (error) {
@@ -198,6 +199,18 @@ export function readExamplesFile(path: string): KeptExample[] {
     .split("\n")
     .filter((line) => line !== "")
     .map((line) => JSON.parse(line) as KeptExample);
+}
+
+/** Puts what lies at `from` into a staged folder, as one model.safetensors whatever it was. */
+async function bring(from: string, staged: string): Promise<void> {
+  if (from.endsWith(".gguf")) {
+    if (!existsSync(from)) throw new SomaError("ENOENT", `no file ${from} on the model service's host`);
+    return await convertGguf(from, staged);
+  }
+  const found = await copyModel(from, staged);
+  if (found.includes(WEIGHTS)) return;
+  if (!existsSync(join(from, INDEX))) throw new SomaError("ENOENT", `${from} has no ${WEIGHTS}`);
+  await joinShards(from, join(staged, WEIGHTS));
 }
 
 /** A config that belongs to other weights is noticed here, not when the model is first asked. */

@@ -5,4 +5,9 @@ import { startModel } from "./start.ts";
 
 const about = JSON.parse(readFileSync(new URL("../../package.json", import.meta.url), "utf8")) as { version: string };
 
-await runService("model", (ctx) => startModel(ctx, { code: about.version }));
+const hub = {
+  endpoint: (process.env.HF_ENDPOINT || "https://huggingface.co").replace(/\/+$/, ""),
+  ...(process.env.HF_TOKEN ? { token: process.env.HF_TOKEN } : {}),
+};
+
+await runService("model", (ctx) => startModel(ctx, { code: about.version, hub }));

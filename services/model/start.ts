@@ -8,6 +8,7 @@ import { calls } from "./calls.ts";
 import { Catalog } from "./catalog.ts";
 import { modelLogic, residentLogic, watchDevices } from "./effects.ts";
 import { Folders } from "./folders.ts";
+import { pull } from "./hub/pull.ts";
 import type { Job } from "./job.ts";
 import { Jobs } from "./jobs.ts";
 import { jobId, requestId } from "./machine.ts";
@@ -23,12 +24,16 @@ export interface ModelOptions {
   home?: string;
   /** Version of Soma, for records. */
   code: string;
+  hub: { endpoint: string; token?: string };
 }
+
+/** A file may be cut off so often without a byte more, with so long a pause. */
+const HUB_TRIES = { tries: 5, pauseMs: 2000 };
 
 type Needs = Pick<Context, "bus" | "client" | "server" | "recorder" | "log" | "crash">;
 
 /** Reads what is stored, takes up the jobs that were not finished, and serves. */
-export async function startModel(ctx: Needs, { home, code }: ModelOptions): Promise<Running<"model">> {
+export async function startModel(ctx: Needs, { home, code, hub }: ModelOptions): Promise<Running<"model">> {
   const { bus, client, recorder, log, crash } = ctx;
   const folders = new Folders(home);
   const registry = await Registry.open(await Kv.open(bus, "models"));
@@ -78,6 +83,8 @@ export async function startModel(ctx: Needs, { home, code }: ModelOptions): Prom
       jobs,
       begin: (mid, call) => model.send({ type: "request", mid, call }),
       cancel: (mid) => child(requestId(mid))?.send({ type: "cancel" }),
+      pull: (repo, file, signal, progress) =>
+        pull({ ...hub, ...HUB_TRIES, signal }, join(folders.root, "..", "cache", "hub"), repo, file, progress),
       beginJob: (job) => model.send({ type: "job", job }),
       stopJob: (id) => child(jobId(id))?.send({ type: "stop" }),
     }),

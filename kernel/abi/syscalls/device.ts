@@ -13,6 +13,9 @@ export const sampling = z.object({
   seed: z.number().int().min(0).max(0xffffffff).default(0),
 });
 
+/** config.json's model_type of all that the wasm driver runs. */
+export const modelTypes = ["llama", "mistral", "qwen2", "qwen3", "gemma3_text"] as const;
+
 /** A model's files: where they lie on the model service's host, and the blobs to fetch where that path is not there. */
 export const modelFiles = z.object({
   dir: z.string(),

@@ -235,11 +235,28 @@ export const model = table({
   },
   importDir: {
     kind: "call",
-    what: "register a folder with config.json, model.safetensors and tokenizer.json",
+    what: "register a GGUF file, or a folder with config.json, tokenizer.json and safetensors",
     right: "person",
     idempotent: false,
-    ttl: 120_000,
+    ttl: 600_000,
     input: z.object({ dir: z.string(), name: z.string() }),
+    output: modelRow,
+  },
+  pull: {
+    kind: "stream",
+    what: "fetch a model from a Hugging Face hub and register it; goes on where it was cut off",
+    right: "person",
+    idempotent: false,
+    ttl: 0,
+    input: z.object({
+      /** OWNER/NAME, or OWNER/NAME@REVISION. */
+      repo: z.string().max(256),
+      /** The model's name here; unasked, the repository's. */
+      name: z.string().optional(),
+      /** Which of several GGUF files. */
+      file: z.string().optional(),
+    }),
+    chunk: z.object({ file: z.string(), done: count, total: count }),
     output: modelRow,
   },
   export: {

@@ -54,7 +54,8 @@ class Cursor {
 
   /** The next bytes. EINVAL past the end: a length that is wrong asks for more than there is. */
   async take(length: number): Promise<Buffer> {
-    if (!(this.at + length <= this.size)) this.refuse(`is cut short: byte ${this.at + length} of ${this.size} is needed`);
+    if (!(this.at + length <= this.size))
+      this.refuse(`is cut short: byte ${this.at + length} of ${this.size} is needed`);
     if (this.at + length > this.from + this.piece.length) {
       const wanted = Math.min(Math.max(length, 1 << 20), this.size - this.at);
       this.piece = Buffer.alloc(wanted);

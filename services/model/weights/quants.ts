@@ -53,10 +53,7 @@ const bits32 = (b: Uint8Array, at: number): number =>
 // Q4_K and Q5_K: eight scales and eight minima of six bits in twelve bytes. Number j's, as [scale, minimum].
 function scaleOf(b: Uint8Array, at: number, j: number): [number, number] {
   if (j < 4) return [b[at + j]! & 63, b[at + j + 4]! & 63];
-  return [
-    (b[at + j + 4]! & 15) | ((b[at + j - 4]! >> 6) << 4),
-    (b[at + j + 4]! >> 4) | ((b[at + j]! >> 6) << 4),
-  ];
+  return [(b[at + j + 4]! & 15) | ((b[at + j - 4]! >> 6) << 4), (b[at + j + 4]! >> 4) | ((b[at + j]! >> 6) << 4)];
 }
 
 // A block of 256: d, dmin, scales, (`high`: 32 bytes of fifth bits,) 128 bytes of halves.

@@ -1,12 +1,13 @@
 // Owns the commands about models and jobs.
 import { createReadStream, statSync } from "node:fs";
+import { resolve } from "node:path";
 import asciichart from "asciichart";
 import { SomaError } from "../../../kernel/abi/errors.ts";
 import { LIMITS } from "../../../kernel/abi/limits.ts";
 import type { Input, Output } from "../../../kernel/abi/syscalls.ts";
 import type { Soma } from "../../sdk/soma.ts";
 import type { Command, Env, Shown } from "../command.ts";
-import { trainingBar } from "../render/progress.ts";
+import { trainingBar, transferBar } from "../render/progress.ts";
 import { table } from "../render/table.ts";
 import { bytes, clock, duration } from "../render/units.ts";
 
@@ -103,12 +104,30 @@ export const modelCommands: Command[] = [
     },
   },
   {
+    name: "model pull",
+    args: "<owner/name[@revision]> [name]",
+    what: "fetch a model from a Hugging Face hub",
+    example: "soma model pull HuggingFaceTB/SmolLM2-135M-Instruct",
+    options: [["--file <name>", "which GGUF file, where there are several"]],
+    async run(env, [repo = "", name], options) {
+      const stream = (await env.soma()).model.pull({ repo, name, file: options.file as string | undefined });
+      const bar = transferBar();
+      try {
+        for await (const progress of stream) bar.update(progress);
+      } finally {
+        bar.stop();
+      }
+      const row = await stream.result;
+      return { json: row, text: `${row.name}@${row.version}: ${row.architecture}, ${row.parameters} parameters` };
+    },
+  },
+  {
     name: "model import",
-    args: "<dir> <name>",
-    what: "register a Hugging Face folder",
+    args: "<path> <name>",
+    what: "register a Hugging Face folder or a GGUF file",
     example: "soma model import ./SmolLM2-135M smollm2",
     async run(env, [dir = "", name = ""]) {
-      const row = await (await env.soma()).model.importDir({ dir, name });
+      const row = await (await env.soma()).model.importDir({ dir: resolve(dir), name });
       return { json: row, text: `${row.name}@${row.version}: ${row.architecture}, ${row.parameters} parameters` };
     },
   },

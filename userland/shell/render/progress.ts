@@ -1,7 +1,7 @@
-// Owns the picture of long work: a bar with loss, speed and time left; plain lines where there is no terminal.
+// Owns the picture of long work: a bar with figures and time left; plain lines where there is no terminal.
 import cliProgress from "cli-progress";
 import type { Output } from "../../../kernel/abi/syscalls.ts";
-import { duration } from "./units.ts";
+import { bytes, duration } from "./units.ts";
 
 type Progress = NonNullable<Output<"model.job">["progress"]>;
 
@@ -52,5 +52,28 @@ function lines(out: NodeJS.WriteStream) {
       out.write(`  step ${progress.step}/${progress.steps}  loss ${loss}  ${speed} tok/s  ${left} left\n`);
     },
     stop() {},
+  };
+}
+
+/** Shows how much of several files has come. The total grows while it becomes known what there is. */
+export function transferBar(out: NodeJS.WriteStream = process.stderr) {
+  const bar = out.isTTY
+    ? new cliProgress.SingleBar(
+        { format: "  {bar} {percentage}%  {of}  {file}", barsize: 28, hideCursor: true, stream: out },
+        cliProgress.Presets.shades_classic,
+      )
+    : undefined;
+  let tenth = -1;
+  bar?.start(1, 0, { of: "", file: "" });
+  return {
+    update({ file, done, total }: { file: string; done: number; total: number }) {
+      const of = `${bytes(done)} of ${bytes(total)}`;
+      bar?.setTotal(total);
+      bar?.update(done, { of, file });
+      const now = Math.floor((10 * done) / Math.max(1, total));
+      if (!bar && now !== tenth) out.write(`  ${of}  ${file}\n`);
+      tenth = now;
+    },
+    stop: () => bar?.stop(),
   };
 }

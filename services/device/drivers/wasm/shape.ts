@@ -1,5 +1,6 @@
 // Reads a Hugging Face config.json: which family a model is of, and all sizes that the forward pass needs.
 import { SomaError } from "../../../../kernel/abi/errors.ts";
+import type { modelTypes } from "../../../../kernel/abi/syscalls/device.ts";
 
 /** What sets one family apart from plain Llama. */
 interface Family {
@@ -14,7 +15,7 @@ interface Family {
 }
 
 const llama: Family = { qkvBias: false, headNorm: false, window: false, gemma: false };
-const families: Record<string, Family> = {
+const families: Record<(typeof modelTypes)[number], Family> = {
   llama,
   mistral: { ...llama, window: true },
   qwen2: { ...llama, qkvBias: true },
@@ -57,7 +58,7 @@ const unsupported = (what: string): never => {
 /** EINVAL names the field that is missing, malformed or not supported. */
 export function shapeOf(config: Record<string, unknown>): Shape {
   const family =
-    families[String(config.model_type)] ??
+    (families as Record<string, Family>)[String(config.model_type)] ??
     unsupported(`model_type ${config.model_type} is not supported; use one of ${Object.keys(families).join(", ")}`);
   const size = (field: string, fallback?: number): number => {
     const value = config[field] ?? fallback;

@@ -1,5 +1,6 @@
 // The driver against Hugging Face transformers, on the recorded answers of test/fixtures/models (make.py made them).
-import { readFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
 import path from "node:path";
 import { fileURLToPath } from "node:url";
 import { test } from "uvu";
@@ -7,10 +8,14 @@ import * as assert from "uvu/assert";
 import type { LoadedModel, LoadSpec } from "../../../../../services/device/drivers/driver.ts";
 import { wasm } from "../../../../../services/device/drivers/wasm/driver.ts";
 import { readFloats, readHeader, readInts } from "../../../../../services/device/engine/safetensors.ts";
+import { joinShards } from "../../../../../services/model/weights/shards.ts";
 import { logSoftmax } from "./reference.ts";
 import { distributions, everything, greedy, quantum, run } from "./run.ts";
 
 const fixtures = fileURLToPath(new URL("../../../../fixtures/models", import.meta.url));
+/** Checkpoints in shards become one file here, as an import does it. */
+const joined = mkdtempSync(path.join(tmpdir(), "soma-answers-"));
+process.on("exit", () => rmSync(joined, { recursive: true, force: true }));
 const blocks = Array.from({ length: 32 }, (_, i) => i);
 
 interface Expected {
@@ -35,7 +40,11 @@ function expectedOf(dir: string): Expected {
 
 async function loaded(dir: string, dtype: LoadSpec["dtype"], use: (model: LoadedModel) => Promise<void>) {
   const config = JSON.parse(readFileSync(path.join(dir, "config.json"), "utf8"));
-  const weights = path.join(dir, "model.safetensors");
+  let weights = path.join(dir, "model.safetensors");
+  if (!existsSync(weights)) {
+    weights = path.join(joined, "model.safetensors");
+    await joinShards(dir, weights);
+  }
   const model = await wasm.load({ config, weights, dtype, kvBlocks: 40, threads: 1, nice: 0 });
   await use(model).finally(() => model.unload());
 }
@@ -47,10 +56,14 @@ async function perplexity(model: LoadedModel, ids: number[]): Promise<number> {
   return Math.exp(-logprobs.reduce((sum, one) => sum + one, 0) / logprobs.length);
 }
 
-/** How far perplexity may be off, by the way weights are kept. */
-const tolerance = { int8: 0.01 } as const;
+/**
+ * How far perplexity may be off, by the way weights are kept. Random weights of 64 columns have no redundancy, and the text
+ * is the f32 model's own: these bounds only find what is broken. What real models must keep (1 % and 5 %) is checked in
+ * test/services/model/weights/real.test.ts.
+ */
+const tolerance = { int8: 0.02, int4: 0.35 } as const;
 
-for (const name of ["llama", "qwen2", "qwen3", "gemma3"]) {
+for (const name of ["llama", "mistral", "qwen2", "qwen3", "gemma3"]) {
   const dir = path.join(fixtures, name);
   const expected = expectedOf(dir);
 
