@@ -36,13 +36,15 @@ export interface Noted {
   prompt?: string | undefined;
 }
 
+/** Who asked: a request. */
 export interface Caller {
   caller: string;
   principal: Principal;
-  call: string;
   id: string;
   noted?: Noted | undefined;
 }
+
+const NOTHING: Noted = {};
 
 interface Waiting {
   row: Row;
@@ -80,22 +82,23 @@ export class Audit {
   /** What to remember of an input. No prompt, unless the caller's own grant asks for it. */
   note(caller: string, principal: Principal, input: unknown): Noted {
     const { model, name, prompt, messages } = input as { [key in "model" | "name" | "prompt" | "messages"]?: unknown };
-    const noted: Noted = { model: word(model ?? name) };
     const said = prompt ?? messages;
+    if (model === undefined && name === undefined && said === undefined) return NOTHING;
+    const noted: Noted = { model: word(model ?? name) };
     if (said === undefined || principal.grant === undefined || !this.options.storesPrompts?.(caller)) return noted;
     noted.prompt = (typeof said === "string" ? said : JSON.stringify(said)).slice(0, PROMPT);
     return noted;
   }
 
   /** A call's end. */
-  outcome(request: Caller, code: string, ms: number, output?: unknown): void {
-    this.add(this.row(request, code, ms, output));
+  outcome(request: Caller, call: string, code: string, ms: number, output?: unknown): void {
+    this.add(this.row(request, call, code, ms, output));
   }
 
   /** The same; resolves once it is stored, to hold back a reply until then. It finds room always: the mailbox bounds it. */
-  stored(request: Caller, code: string, ms: number, output?: unknown): Promise<void> {
+  stored(request: Caller, call: string, code: string, ms: number, output?: unknown): Promise<void> {
     return new Promise((resolve) => {
-      this.push(this.row(request, code, ms, output), resolve);
+      this.push(this.row(request, call, code, ms, output), resolve);
       this.flush();
     });
   }
@@ -122,12 +125,22 @@ export class Audit {
     this.stopped = true;
   }
 
-  private row(request: Caller, code: string, ms: number, output: unknown): Row {
-    const { caller, call, id, noted, principal: of } = request;
-    const { principal, grant, revision } = of;
-    const { model, version, usage } = (output ?? {}) as { model?: unknown; version?: unknown; usage?: Usage };
+  private row(request: Caller, call: string, code: string, ms: number, output: unknown): Row {
+    const { principal, noted } = request;
+    const { model, version, usage } = (output ?? NOTHING) as { model?: unknown; version?: unknown; usage?: Usage };
+    // One literal: this is the hot path of every call.
     return {
-      ...{ what: "call", at: this.now(), caller, principal, grant, revision, call, id, code, ms, times: 1 },
+      what: "call",
+      at: this.now(),
+      caller: request.caller,
+      principal: principal.principal,
+      grant: principal.grant,
+      revision: principal.revision,
+      call,
+      id: request.id,
+      code,
+      ms,
+      times: 1,
       model: word(model) ?? noted?.model,
       version: typeof version === "number" ? version : undefined,
       tokens: typeof usage?.newTokens === "number" ? usage.newTokens + (usage.promptTokens ?? 0) : undefined,

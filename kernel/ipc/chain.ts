@@ -1,5 +1,5 @@
 // Owns the form of the audit: records, how they are chained by hashes and cut into batches, and what a reader checks of a batch.
-import { createHash } from "node:crypto";
+import * as crypto from "node:crypto";
 import { z } from "zod";
 import { decode, encode } from "../abi/codec.ts";
 
@@ -63,10 +63,21 @@ const batchSchema = z.object({
 
 /** The subject is in the first hash, so that no chain passes for another one. */
 export function genesis(subject: string): Head {
-  return { seq: 0, hash: createHash("sha256").update(`soma audit 1 ${subject}`).digest() };
+  return { seq: 0, hash: crypto.createHash("sha256").update(`soma audit 1 ${subject}`).digest() };
 }
 
-const link = (prev: Uint8Array, row: Uint8Array): Buffer => createHash("sha256").update(prev).update(row).digest();
+/** In one call over one piece of memory where Node has that (20.12): a third of the time of a hash object. */
+function link(prev: Uint8Array, row: Uint8Array): Uint8Array {
+  if (scratch.length < HASH + row.length) scratch = Buffer.allocUnsafe(2 * (HASH + row.length));
+  scratch.set(prev);
+  scratch.set(row, HASH);
+  const bytes = scratch.subarray(0, HASH + row.length);
+  return oneShot === undefined
+    ? crypto.createHash("sha256").update(bytes).digest()
+    : oneShot("sha256", bytes, "buffer");
+}
+let scratch = Buffer.allocUnsafe(4_096);
+const oneShot: typeof crypto.hash | undefined = crypto.hash;
 
 /** Chains rows onto a head. */
 export function seal(head: Head, rows: readonly Row[]): { batch: Batch; head: Head } {
@@ -84,16 +95,26 @@ export function seal(head: Head, rows: readonly Row[]): { batch: Batch; head: He
 
 /** Positions instead of names: a record is about 100 bytes. Times in whole us. */
 function pack(seq: number, row: Row): Uint8Array {
-  if (row.what === "call") {
-    const { at, caller, principal, grant = null, revision = null, call, id, code, ms, times } = row;
-    const { model = null, version = null, tokens = null, prompt = null } = row;
-    const us = Math.round(ms * 1_000);
-    return encode([
-      ...[seq, row.what, at, times, caller, principal, grant, revision],
-      ...[call, id, code, us, model, version, tokens, prompt],
-    ]);
-  }
-  return encode([seq, row.what, row.at, row.what === "lost" ? row.times : 1]);
+  if (row.what !== "call") return encode([seq, row.what, row.at, row.what === "lost" ? row.times : 1]);
+  const us = Math.round(row.ms * 1_000);
+  return encode([
+    seq,
+    row.what,
+    row.at,
+    row.times,
+    row.caller,
+    row.principal,
+    row.grant ?? null,
+    row.revision ?? null,
+    row.call,
+    row.id,
+    row.code,
+    us,
+    row.model ?? null,
+    row.version ?? null,
+    row.tokens ?? null,
+    row.prompt ?? null,
+  ]);
 }
 
 /** The record in a row; undefined when it is none. */

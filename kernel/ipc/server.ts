@@ -324,7 +324,7 @@ export class Server {
     }
     // From here on the outcome stands: nothing but the reply is left, and it waits for the record.
     request.settled = true;
-    void audit.stored(this.audited(request), "OK", outcome.ms, output).then(() => {
+    void audit.stored(request, `${owner}.${request.call}`, "OK", outcome.ms, output).then(() => {
       request.finish("end", output);
       this.close(request, outcome);
     });
@@ -336,13 +336,9 @@ export class Server {
     this.close(request, { code: error.code, ms: performance.now() - request.startedAt });
   }
 
-  private audited(request: Request) {
-    const { caller, principal, id, noted } = request;
-    return { caller, principal, id, noted, call: `${this.options.owner}.${request.call}` };
-  }
-
   private close(request: Request, outcome: { code: string; ms: number; output?: unknown }): void {
-    if (!request.settled) this.options.audit?.outcome(this.audited(request), outcome.code, outcome.ms, outcome.output);
+    const { audit, owner } = this.options;
+    if (!request.settled) audit?.outcome(request, `${owner}.${request.call}`, outcome.code, outcome.ms, outcome.output);
     clearTimeout(this.timers.get(request.mid));
     this.timers.delete(request.mid);
     this.requests.delete(request.mid);

@@ -50,11 +50,11 @@ async function run(epoch: number, ends: boolean): Promise<Audit> {
     ...{ instance: "memory-1", epoch },
     store: async (batch, id) => void (await append(bus, subject, batch, `${id}-${Math.random()}`)),
   });
-  const call = (id: string) => ({ caller: "alice", principal: { principal: "alice" }, call: "memory.put", id });
+  const call = (id: string) => ({ caller: "alice", principal: { principal: "alice" }, id });
   for (let i = 0; i < 3; i++) {
-    audit.outcome(call(`a${i}`), "OK", 1);
-    audit.outcome(call(`b${i}`), "EPERM", 2);
-    await audit.stored(call(`c${i}`), "OK", 3);
+    audit.outcome(call(`a${i}`), "memory.put", "OK", 1);
+    audit.outcome(call(`b${i}`), "memory.put", "EPERM", 2);
+    await audit.stored(call(`c${i}`), "memory.put", "OK", 3);
   }
   if (ends) await audit.close(1_000);
   return audit;

@@ -7,7 +7,7 @@ import { type Batch, check, genesis, type Record, unpack } from "../../../kernel
 const SUBJECT = "audit.memory-1.2";
 const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const caller = (id: string, more: Partial<Caller> = {}): Caller => ({
-  ...{ caller: "alice", principal: { principal: "alice", grant: "g1", revision: 2 }, call: "memory.get", id },
+  ...{ caller: "alice", principal: { principal: "alice", grant: "g1", revision: 2 }, id },
   ...more,
 });
 
@@ -44,8 +44,8 @@ function world(options: Partial<AuditOptions> = {}) {
 test("outcomes of a moment go out as one batch, between open and close", async () => {
   const { audit, batches, records } = world();
   const output = { model: "tiny", version: 3, usage: { promptTokens: 5, newTokens: 7 } };
-  audit.outcome(caller("a"), "OK", 1.5, output);
-  audit.outcome(caller("b", { noted: { model: "tiny@2" } }), "ETIME", 20);
+  audit.outcome(caller("a"), "memory.get", "OK", 1.5, output);
+  audit.outcome(caller("b", { noted: { model: "tiny@2" } }), "memory.get", "ETIME", 20);
   assert.is(batches.length, 0);
   await audit.close(1_000);
   assert.is(batches.length, 1);
@@ -60,7 +60,7 @@ test("outcomes of a moment go out as one batch, between open and close", async (
 
 test("a record is stored within a tenth of a second though nothing follows it", async () => {
   const { audit, records } = world();
-  audit.outcome(caller("a"), "OK", 1);
+  audit.outcome(caller("a"), "memory.get", "OK", 1);
   await sleep(400);
   assert.is(records().length, 2);
   await audit.close(1_000);
@@ -69,9 +69,9 @@ test("a record is stored within a tenth of a second though nothing follows it", 
 test("what must be stored first resolves only once it is, at once, with all before it", async () => {
   const { audit, state, records } = world();
   state.away = true;
-  audit.outcome(caller("a"), "OK", 1);
+  audit.outcome(caller("a"), "memory.get", "OK", 1);
   let done = false;
-  const stored = audit.stored(caller("b"), "OK", 1).then(() => (done = true));
+  const stored = audit.stored(caller("b"), "memory.get", "OK", 1).then(() => (done = true));
   await sleep(50);
   assert.is(done, false);
   assert.is(state.attempts, 1);
@@ -87,7 +87,7 @@ test("what must be stored first resolves only once it is, at once, with all befo
 
 test("whoever waited may record the next thing at once", async () => {
   const { audit, records } = world();
-  for (const id of ["a", "b", "c"]) await audit.stored(caller(id), "OK", 1);
+  for (const id of ["a", "b", "c"]) await audit.stored(caller(id), "memory.get", "OK", 1);
   assert.is(records().length, 4);
   await audit.close(1_000);
 });
@@ -96,9 +96,9 @@ test("a batch is tried again unchanged under the same id", async () => {
   const seen: string[] = [];
   const { audit, ids, state, records } = world();
   state.away = true;
-  void audit.stored(caller("a"), "OK", 1);
+  void audit.stored(caller("a"), "memory.get", "OK", 1);
   await sleep(30);
-  audit.outcome(caller("b"), "OK", 1);
+  audit.outcome(caller("b"), "memory.get", "OK", 1);
   state.away = false;
   await audit.close(2_000);
   seen.push(...ids);
@@ -125,13 +125,13 @@ test("while the broker is away the queue is bounded; what is lost is counted in 
   const { audit, state, records } = world();
   state.away = true;
   const total = 40_000;
-  for (let i = 0; i < total; i++) audit.outcome(caller(`id${i}`), "OK", 1);
+  for (let i = 0; i < total; i++) audit.outcome(caller(`id${i}`), "memory.get", "OK", 1);
   await sleep(20);
   const { auditWaiting } = audit.figures();
   assert.ok(auditWaiting < 20_000, `${auditWaiting} wait`);
   state.away = false;
   await sleep(1_500);
-  audit.outcome(caller("last"), "OK", 1);
+  audit.outcome(caller("last"), "memory.get", "OK", 1);
   await audit.close(10_000);
   const all = records();
   const lost = all.filter((record) => record.what === "lost");
@@ -152,7 +152,7 @@ test("prompts are kept only for a holder whose grant says so, and cut", async ()
   const { audit, records } = world({ storesPrompts: (holder) => holder === "alice" });
   const say = (name: string, grant: string | undefined, input: unknown) => {
     const principal = grant === undefined ? { principal: name } : { principal: name, grant };
-    audit.outcome(caller(name, { caller: name, noted: audit.note(name, principal, input) }), "OK", 1);
+    audit.outcome(caller(name, { caller: name, noted: audit.note(name, principal, input) }), "memory.get", "OK", 1);
   };
   say("alice", "g", { model: "tiny", prompt: "x".repeat(20_000) });
   say("bob", "g", { model: "tiny", prompt: "secret" });
