@@ -12,7 +12,6 @@ import { serviceProgram } from "./service.ts";
 interface Live {
   request: Request;
   model: string;
-  maxNew: number;
   speech: Speech;
 }
 
@@ -40,7 +39,7 @@ export const model = serviceProgram(async ({ world, client, server, log, crash, 
       });
     },
     run: async (mid: string) => {
-      const { request, model, maxNew, speech } = live.get(mid)!;
+      const { request, model, speech } = live.get(mid)!;
       const { principal, signal, left } = request;
       const emit = (chunk: object) => request.emit(chunk);
       return await speech.run({ model, numerics: "sim", principal, signal, left, emit });
@@ -119,7 +118,7 @@ export const model = serviceProgram(async ({ world, client, server, log, crash, 
         const prompt = input.prompt.split(" ").map(Number);
         const { model, maxTokens: maxNew } = input;
         const plan = { prompt, given: [], numerics: undefined, approximate: false, sample: SAMPLE, maxNew, stop: [] };
-        live.set(request.mid, { request, model, maxNew, speech: new Speech(client, TEXT, plan) });
+        live.set(request.mid, { request, model, speech: new Speech(client, TEXT, plan) });
         request.signal.addEventListener("abort", () => child(requestId(request.mid))?.send({ type: "cancel" }), {
           once: true,
         });
