@@ -90,7 +90,9 @@ if (PYTHON === undefined) {
   test("once revoked, the file opens nothing", async () => {
     const file = await grant("tom", "model.generate");
     assert.is((await soma("app", "revoke", "tom"))[0], 0);
-    assert.is.not((await python(file))[0], 0);
+    const [code, , err] = await python(file);
+    assert.is(code, 77, err);
+    assert.match(err, "ask for a new one");
     assert.is(prompts.length, 1);
   });
 }

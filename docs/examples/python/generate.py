@@ -34,9 +34,21 @@ async def generate(creds: str, request: dict) -> int:
     async def refused(error):  # The broker refuses what the grant does not hold.
         await replies.put(error)
 
-    client = await nats.connect(
-        broker(), user_credentials=creds, inbox_prefix=f"_INBOX.{name}".encode(), error_cb=refused
-    )
+    try:
+        # Without trying again: a credential that was revoked or has expired is refused for ever.
+        client = await nats.connect(
+            broker(),
+            user_credentials=creds,
+            inbox_prefix=f"_INBOX.{name}".encode(),
+            error_cb=refused,
+            allow_reconnect=False,
+        )
+    except OSError as error:
+        print(f"EIO: no broker at {broker()} ({error}): soma start", file=sys.stderr)
+        return 74
+    except nats.errors.Error as error:
+        print(f"EPERM: the broker did not take {creds} ({error!r}): ask for a new one", file=sys.stderr)
+        return 77
     id = uuid.uuid4().hex
     inbox = client.new_inbox()
     await client.subscribe(inbox, cb=replies.put)
