@@ -95,6 +95,14 @@ if (PYTHON === undefined) {
     assert.match(err, "ask for a new one");
     assert.is(prompts.length, 1);
   });
+
+  test("without a broker it says so", async () => {
+    const file = await grant("ann", "model.generate");
+    writeFileSync(join(world.home.root, "run", "system.json"), JSON.stringify({ url: "nats://127.0.0.1:1" }));
+    const [code, , err] = await python(file);
+    assert.is(code, 74, err);
+    assert.match(err, "soma start");
+  });
 }
 
 test.run();

@@ -42,9 +42,10 @@ async def generate(creds: str, request: dict) -> int:
             inbox_prefix=f"_INBOX.{name}".encode(),
             error_cb=refused,
             allow_reconnect=False,
+            max_reconnect_attempts=1,
         )
-    except OSError as error:
-        print(f"EIO: no broker at {broker()} ({error}): soma start", file=sys.stderr)
+    except nats.errors.NoServersError:
+        print(f"EIO: no broker at {broker()}: soma start", file=sys.stderr)
         return 74
     except nats.errors.Error as error:
         print(f"EPERM: the broker did not take {creds} ({error!r}): ask for a new one", file=sys.stderr)
