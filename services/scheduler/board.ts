@@ -1,6 +1,8 @@
 // Owns the board: sequences that wait or run, devices that have their models, and which sequences make the next quantum. No I/O.
 import { Accounts } from "./accounts.ts";
+import { Balance, surplus } from "./balance.ts";
 import { Charges } from "./charges.ts";
+import { estimate } from "./estimate.ts";
 import { Order } from "./order.ts";
 import { choose, victims } from "./pick.ts";
 import { POLICY, type PolicyName } from "./policies.ts";
@@ -14,10 +16,10 @@ import {
   outputOf,
   type Quantum,
   type Report,
-  rest,
   type Sequence,
 } from "./sequence.ts";
-import { hurries, openSlot, type Placement, returned, type Slot, slotKey } from "./slot.ts";
+import { bind, hurries, openSlot, type Placement, returned, type Slot, slotKey, unheard } from "./slot.ts";
+import { Speed } from "./speed.ts";
 import { why } from "./why.ts";
 
 export type { Input, Placement, Quantum, Report };
@@ -52,8 +54,8 @@ export class Board {
   private readonly waiting = new Map<string, Order<Sequence>>();
   private arrivals = 0;
   private quanta = 0;
-  /** Tokens computed per ms by model, smoothed. */
-  private readonly speed = new Map<string, number>();
+  /** By model. */
+  private readonly speeds = new Map<string, Speed>();
 
   constructor(
     private readonly now: () => number,
@@ -86,6 +88,8 @@ export class Board {
     else {
       if (known) this.leave(known);
       this.slots.set(key, openSlot(placement, POLICY[this.name]));
+      // What waits for its first turn elsewhere is dealt out anew.
+      for (const slot of this.slotsOf(placement.model)) this.unbind(slot);
     }
   }
 
@@ -103,6 +107,24 @@ export class Board {
     for (const slot of [...this.slots.values()]) if (slot.device === deviceName) this.leave(slot);
   }
 
+  /** A device is about to go: its sequences go on elsewhere, with their KV. False when it is not known. */
+  drain(deviceName: string): boolean {
+    const slots = [...this.slots.values()].filter(({ device }) => device === deviceName);
+    for (const slot of slots) {
+      slot.draining = true;
+      for (const sequence of [...slot.ready.values()]) this.park(sequence, slot);
+    }
+    return slots.length > 0;
+  }
+
+  private unbind(slot: Slot): void {
+    for (const sequence of [...slot.ready.values()]) {
+      if (!unheard(sequence)) continue;
+      this.park(sequence, slot);
+      sequence.attempt -= 1;
+    }
+  }
+
   private leave(slot: Slot): void {
     this.slots.delete(slotKey(slot.device, slot.model));
     for (const sequence of [...slot.ready.values()]) this.evict(sequence, slot);
@@ -117,10 +139,11 @@ export class Board {
 
   /** It gives its room up: it goes on later, here or elsewhere. What its quanta in flight still report counts until then. */
   private park(sequence: Sequence, slot: Slot): void {
+    // Where it was only bound, nothing of it lies.
+    if (!unheard(sequence)) sequence.parkedOn = slot.device;
     slot.ready.delete(sequence);
     slot.leased -= blocksOf(sequence);
     this.charges.settle(sequence);
-    sequence.parkedOn = slot.device;
     sequence.device = undefined;
     sequence.startedOn = undefined;
     this.waitingFor(slot.model).add(sequence);
@@ -143,13 +166,8 @@ export class Board {
 
   /** ms until such a sequence would be done, by measured speed; undefined while nothing was measured. */
   estimate(input: Input): number | undefined {
-    const speed = this.speed.get(input.model);
-    if (speed === undefined) return undefined;
-    let tokens = input.ids.length + input.maxNew;
-    // Under fair sharing others slow it down by as much as it asks for, at most.
-    for (const other of this.sequences.values())
-      if (other.input.model === input.model) tokens += Math.min(rest(other), input.ids.length + input.maxNew);
-    return tokens / speed;
+    const others = [...this.sequences.values()].filter((other) => other.input.model === input.model);
+    return estimate(input, others, Math.max(1, this.slotsOf(input.model).length), this.speeds.get(input.model));
   }
 
   add(id: string, principal: string, to: string, deadline: number, input: Input): void {
@@ -180,12 +198,26 @@ export class Board {
     for (const slot of [...this.slots.values()].sort((a, b) => a.inFlight.length - b.inFlight.length)) {
       if (slot.inFlight.length >= AHEAD) continue;
       const waiting = this.waiting.get(slot.model);
+      if (slot.draining) continue;
+      const slots = this.slotsOf(slot.model).filter(({ draining }) => !draining);
+      if (slot.ready.size === 0 && !waiting?.first) this.takeOver(slots, slot);
       const parked = victims(slot, waiting?.first, policy);
       for (const victim of parked) this.park(victim, slot);
-      const chosen = choose(slot, waiting, policy, this.charges);
+      const chosen = choose(slot, waiting, policy, this.charges, new Balance(slots));
       if (chosen.length > 0) return { ...this.handover(slot, chosen), park: parked.map(({ id }) => id) };
     }
     return undefined;
+  }
+
+  /** An idle device takes over from a busy one. */
+  private takeOver(slots: readonly Slot[], idle: Slot): void {
+    const taken = slots.length < 2 ? undefined : surplus(slots, idle);
+    for (const sequence of taken?.sequences ?? []) {
+      this.park(sequence, taken!.from);
+      this.waiting.get(idle.model)!.delete(sequence);
+      bind(idle, sequence);
+      idle.ready.add(sequence);
+    }
   }
 
   private handover(slot: Slot, chosen: readonly Sequence[]): Omit<Handover, "park"> {
@@ -224,10 +256,7 @@ export class Board {
   report(deviceName: string, model: string, report: Report): End[] {
     const slot = this.slots.get(slotKey(deviceName, model));
     const flight = returned(slot, report.quantum);
-    if (report.ms > 1 && report.computedTokens > 0) {
-      const measured = report.computedTokens / report.ms;
-      this.speed.set(model, 0.8 * (this.speed.get(model) ?? measured) + 0.2 * measured);
-    }
+    if (report.ms > 1 && report.computedTokens > 0) this.measure(model, slot, report);
     const ended: End[] = [];
     for (const part of report.seqs) {
       const sequence = this.sequences.get(part.seq);
@@ -250,6 +279,14 @@ export class Board {
     return ended;
   }
 
+  private measure(model: string, slot: Slot | undefined, { steps, computedTokens, ms }: Report): void {
+    let speed = this.speeds.get(model);
+    if (speed === undefined) this.speeds.set(model, (speed = new Speed()));
+    speed.add(steps, computedTokens, ms);
+    const pace = ms / computedTokens;
+    if (slot) slot.pace = slot.pace === undefined ? pace : 0.8 * slot.pace + 0.2 * pace;
+  }
+
   /** A quantum did not come back: whatever it held runs anew from the ids that were reported. */
   lost(deviceName: string, { model, quantum, seqs }: Quantum): void {
     const slot = this.slots.get(slotKey(deviceName, model));
@@ -267,7 +304,8 @@ export class Board {
       policy: this.policy,
       slots: this.slotsOf(model),
       sequences: this.sequences.values(),
-      speed: this.speed.get(model),
+      speed: this.speeds.get(model),
+      shares: this.accounts.values(),
     });
   }
 

@@ -29,6 +29,11 @@ export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
         why: queue.why(sequence),
       })),
     }),
+    drain: ({ device }) => {
+      if (!queue.drain(device)) throw new SomaError("ENOENT", `${device} has no model here: see "soma device ls"`);
+      effects.pump();
+      return {};
+    },
     set: ({ policy }) => {
       queue.policy = policy;
       return { policy };

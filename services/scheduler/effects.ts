@@ -188,7 +188,7 @@ export class Effects {
   }
 
   /** Hands out quanta until no device has room or nobody wants to run. Once per turn of the event loop. */
-  private pump(): void {
+  pump(): void {
     if (this.pumping) return;
     this.pumping = true;
     setImmediate(() => {

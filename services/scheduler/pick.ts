@@ -1,10 +1,11 @@
 // Owns the pick: which sequences make the next quantum of a slot, and which give up their KV for a better one that waits.
+import type { Balance } from "./balance.ts";
 import type { Charges } from "./charges.ts";
 import { goesBefore, type Order } from "./order.ts";
 import type { Policy } from "./policies.ts";
 import { AHEAD, BATCH, BRIEF, TENURE } from "./quanta.ts";
 import { blocksOf, rest, type Sequence } from "./sequence.ts";
-import { fits, type Slot } from "./slot.ts";
+import { bind, fits, type Slot } from "./slot.ts";
 
 /** Sequences of other apps that the best waiting one goes before, as many as its KV needs; none when that is not enough. */
 export function victims(slot: Slot, fresh: Sequence | undefined, policy: Policy): Sequence[] {
@@ -24,20 +25,32 @@ export function victims(slot: Slot, fresh: Sequence | undefined, policy: Policy)
   return short > 0 ? [] : chosen;
 }
 
-/** The best sequences by the policy, charged: those that are there, and of `waiting` others as long as their KV fits. */
-export function choose(slot: Slot, waiting: Order<Sequence> | undefined, policy: Policy, charges: Charges): Sequence[] {
+/**
+ * The best sequences by the policy, charged: those that are there, and of `waiting` others as long as their KV fits. One whose
+ * better place is elsewhere is bound there, and picked when that device has its turn.
+ */
+export function choose(
+  slot: Slot,
+  waiting: Order<Sequence> | undefined,
+  policy: Policy,
+  charges: Charges,
+  balance: Balance,
+): Sequence[] {
   const chosen: Sequence[] = [];
   const passed: Sequence[] = [];
   while (chosen.length < BATCH) {
     const here = slot.ready.first;
     // Strictly in order: a large one is not passed by small ones for ever.
     const fresh = waiting?.first;
-    if (fresh !== undefined && fits(slot, fresh) && (here === undefined || goesBefore(policy, fresh, here))) {
+    const first = fresh !== undefined && (here === undefined || goesBefore(policy, fresh, here));
+    const place = first ? balance.place(fresh) : undefined;
+    if (fresh !== undefined && place !== undefined) {
       waiting!.delete(fresh);
-      slot.leased += blocksOf(fresh);
-      fresh.device = slot.device;
-      fresh.attempt += 1;
-      fresh.since = fresh.computed;
+      bind(place, fresh);
+      if (place !== slot) {
+        place.ready.add(fresh);
+        continue;
+      }
       charges.charge(fresh);
       chosen.push(fresh);
     } else if (here !== undefined) {

@@ -3,6 +3,7 @@ import type { z } from "zod";
 import type { scheduler } from "../../kernel/abi/syscalls/scheduler.ts";
 import { Order } from "./order.ts";
 import type { Policy } from "./policies.ts";
+import { Prefixes } from "./prefixes.ts";
 import { blocksOf, type Sequence } from "./sequence.ts";
 
 export type Placement = z.output<typeof scheduler.place.input>;
@@ -21,10 +22,36 @@ export interface Slot extends Placement {
   /** Sequences whose KV is there, and the blocks set aside for them until their end. */
   ready: Order<Sequence>;
   leased: number;
+  /** Measured ms for a row, smoothed. */
+  pace: number | undefined;
+  prefixes: Prefixes;
+  /** Gets no more work: it is about to go. */
+  draining: boolean;
 }
 
 export function openSlot(placement: Placement, policy: Policy): Slot {
-  return { ...placement, inFlight: [], ready: new Order(policy), leased: 0 };
+  return {
+    ...placement,
+    inFlight: [],
+    ready: new Order(policy),
+    leased: 0,
+    pace: undefined,
+    prefixes: new Prefixes(),
+    draining: false,
+  };
+}
+
+/** A sequence comes onto a slot: room for all that it may come to is set aside. Not while it is in an order. */
+export function bind(slot: Slot, sequence: Sequence): void {
+  slot.leased += blocksOf(sequence);
+  sequence.device = slot.device;
+  sequence.attempt += 1;
+  sequence.since = sequence.computed;
+}
+
+/** Whether it is bound to a slot that has not heard of it yet. */
+export function unheard({ startedOn, charged }: Sequence): boolean {
+  return startedOn === undefined && charged.length === 0;
 }
 
 export function fits(slot: Slot, sequence: Sequence): boolean {

@@ -1,31 +1,74 @@
 // Owns the sentence that says why a sequence does not run, with numbers. Pure.
-import { LENGTH } from "./quanta.ts";
+import type { Account } from "./accounts.ts";
+import { LENGTH, TOKEN_BUDGET } from "./quanta.ts";
 import { blocksOf, rest, type Sequence } from "./sequence.ts";
 import type { Slot } from "./slot.ts";
+import type { Speed } from "./speed.ts";
 
 export interface Surroundings {
   policy: string;
   /** The devices that have its model. */
   slots: readonly Slot[];
   sequences: Iterable<Sequence>;
-  /** Tokens per ms of its model, once measured. */
-  speed: number | undefined;
+  /** Of its model, once measured. */
+  speed: Speed | undefined;
+  shares: Iterable<Account>;
 }
 
-export function why(sequence: Sequence, { policy, slots, sequences, speed }: Surroundings): string {
-  if (sequence.charged.length > 0)
-    return `runs on ${sequence.device}, ${sequence.newIds.length} of ${sequence.input.maxNew} tokens made`;
-  const { model } = sequence.input;
-  if (slots.length === 0) return `no device has ${model} resident yet`;
-  const ahead = [...sequences].filter(
-    (other) => other !== sequence && other.charged.length > 0 && other.input.model === model,
+export function why(sequence: Sequence, around: Surroundings): string {
+  const { input, newIds, charged, device } = sequence;
+  if (charged.length > 0) return `runs on ${device}, ${newIds.length} of ${input.maxNew} tokens made`;
+  const { slots, policy } = around;
+  if (slots.length === 0) return `no device has ${input.model} resident yet`;
+  if (slots.every(({ draining }) => draining)) return `every device with ${input.model} is being drained`;
+  const ahead = [...around.sequences].filter(
+    (other) => other !== sequence && other.charged.length > 0 && other.input.model === input.model,
   );
-  const free = Math.max(...slots.map(({ blocks, leased }) => blocks - leased));
-  if (sequence.device === undefined && blocksOf(sequence) > free)
-    return `needs ${blocksOf(sequence)} KV blocks, ${Math.max(0, free)} are free; ${ahead.length} sequences hold the others`;
-  const expected =
-    speed === undefined
-      ? ""
-      : `, expected within ${Math.ceil((Math.min(...ahead.map(rest), LENGTH.alone.maxSteps) * Math.max(1, ahead.length)) / speed)} ms`;
-  return `waits for its turn under ${policy}: ${ahead.length} sequences run${expected}`;
+  const parts = [`waits behind ${crowd(ahead)} under ${policy}`, share(sequence, around.shares)];
+  const needed = blocksOf(sequence);
+  const free = Math.max(0, ...slots.map(({ blocks, leased }) => blocks - leased));
+  const short = device === undefined && needed > free;
+  if (short) parts.push(`memory is short by ${needed - free} KV blocks: it needs ${needed}, ${free} are free`);
+  const start = short ? untilFree(ahead, needed - free, around.speed) : untilTurn(ahead, around.speed);
+  if (start !== undefined) parts.push(`expected to start within ${Math.ceil(start)} ms`);
+  return parts.join("; ");
+}
+
+/** How many, and of whom: the apps with most of them first. */
+function crowd(ahead: readonly Sequence[]): string {
+  const counts = new Map<string, number>();
+  for (const { principal } of ahead) counts.set(principal, (counts.get(principal) ?? 0) + 1);
+  const apps = [...counts].sort((a, b) => b[1] - a[1]);
+  const named = apps.slice(0, 3).map(([principal, count]) => `${principal} ${count}`);
+  const more = apps.length > 3 ? `, ${apps.length - 3} more apps` : "";
+  return `${ahead.length} sequences${named.length > 0 ? ` (${named.join(", ")}${more})` : ""}`;
+}
+
+/** What its app got of all tokens, against what its weight entitles it to among those that want something now. */
+function share({ account, principal }: Sequence, shares: Iterable<Account>): string {
+  const all = [...shares];
+  const tokens = all.reduce((sum, one) => sum + one.tokens, 0);
+  const weights = all.reduce((sum, one) => sum + (one.active > 0 ? one.weight : 0), 0);
+  const percent = (part: number, whole: number) => `${Math.round((100 * part) / Math.max(1, whole))}%`;
+  const due = Math.round((100 * account.weight) / weights);
+  return `${principal} has used ${account.tokens} of ${tokens} tokens (${percent(account.tokens, tokens)}), and is due ${due}% now`;
+}
+
+/** ms until enough of those ahead have ended, the shortest first. */
+function untilFree(ahead: readonly Sequence[], blocks: number, speed: Speed | undefined): number | undefined {
+  let short = blocks;
+  let tokens = 0;
+  for (const other of [...ahead].sort((a, b) => rest(a) - rest(b))) {
+    if (short <= 0) break;
+    short -= blocksOf(other);
+    tokens = rest(other);
+  }
+  return short > 0 ? undefined : speed?.ms(tokens, tokens * Math.max(1, ahead.length));
+}
+
+/** ms of a short quantum: that is how soon the next pick comes. */
+function untilTurn(ahead: readonly Sequence[], speed: Speed | undefined): number | undefined {
+  const { maxSteps, maxMs } = LENGTH.crowded;
+  const ms = speed?.ms(maxSteps, Math.min(maxSteps * TOKEN_BUDGET, maxSteps * Math.max(1, ahead.length)));
+  return ms === undefined ? undefined : Math.min(ms, maxMs);
 }

@@ -88,6 +88,15 @@ export const scheduler = table({
       ),
     }),
   },
+  drain: {
+    kind: "call",
+    what: "hand a device's sequences over to others, until it starts anew",
+    right: "person",
+    idempotent: true,
+    ttl: 3_000,
+    input: z.object({ device: z.string() }),
+    output: none,
+  },
   set: {
     kind: "call",
     what: "choose the policy",

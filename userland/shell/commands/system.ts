@@ -6,6 +6,28 @@ import type { Command } from "../command.ts";
 import { table } from "../render/table.ts";
 import { bytes, clock, duration } from "../render/units.ts";
 
+const queue: Omit<Command, "name"> = {
+  what: "show what runs and what waits, and why",
+  example: "soma sched ls",
+  async run(env) {
+    const queue = await (await env.soma()).scheduler.queue({});
+    const rows = queue.sequences.map((s) => [
+      s.id,
+      s.principal,
+      s.model,
+      s.state,
+      s.newTokens,
+      s.maxNew,
+      duration(s.waitedMs),
+      s.why,
+    ]);
+    return {
+      json: queue,
+      text: `policy: ${queue.policy}\n${table(["ID", "FOR", "MODEL", "STATE", ">NEW", ">MAX", ">WAITED", "WHY"], rows)}`,
+    };
+  },
+};
+
 export const systemCommands: Command[] = [
   {
     name: "ps",
@@ -230,26 +252,16 @@ export const systemCommands: Command[] = [
       return { json: device, text };
     },
   },
+  { name: "sched", ...queue },
+  { name: "sched ls", ...queue },
   {
-    name: "sched",
-    what: "show what runs and what waits, and why",
-    example: "soma sched",
-    async run(env) {
-      const queue = await (await env.soma()).scheduler.queue({});
-      const rows = queue.sequences.map((s) => [
-        s.id,
-        s.principal,
-        s.model,
-        s.state,
-        s.newTokens,
-        s.maxNew,
-        duration(s.waitedMs),
-        s.why,
-      ]);
-      return {
-        json: queue,
-        text: `policy: ${queue.policy}\n${table(["ID", "FOR", "MODEL", "STATE", ">NEW", ">MAX", ">WAITED", "WHY"], rows)}`,
-      };
+    name: "sched drain",
+    args: "<device>",
+    what: "hand a device's sequences over to others",
+    example: "soma sched drain device-2",
+    async run(env, [device = ""]) {
+      await (await env.soma()).scheduler.drain({ device });
+      return { json: { device }, text: `${device} gets no more work until it starts anew` };
     },
   },
   {
