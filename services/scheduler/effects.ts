@@ -7,6 +7,7 @@ import { device as deviceCalls } from "../../kernel/abi/syscalls/device.ts";
 import type { Request } from "../../kernel/ipc/request.ts";
 import type { Context } from "../../kernel/ipc/service.ts";
 import type { Kv } from "../../kernel/ipc/store.ts";
+import { Absence } from "./absence.ts";
 import type { SavedAccount } from "./accounts.ts";
 import type { Board, Handover, Input, Placement } from "./board.ts";
 import type { Budgets } from "./budgets.ts";
@@ -14,14 +15,13 @@ import type { Budgets } from "./budgets.ts";
 const listed = deviceCalls.list.output.pick({ device: true, models: true });
 type Listed = z.output<typeof listed>;
 
-/** A model that no device has within this is not coming. */
-const PLACE_MS = 10_000;
 const TICK_MS = 250;
 const SAVE_MS = 1_000;
 /** Between attempts to have a device forget a sequence. */
 const FORGET_MS = 500;
 
 export class Effects {
+  private readonly absence = new Absence();
   private pumping = false;
   private stopped = false;
   /** By device: what its next quantum waits for. */
@@ -244,14 +244,15 @@ export class Effects {
   private tick(): void {
     void this.budgets.tick().catch(this.ctx.crash);
     const now = performance.now();
-    for (const { id, input, arrivedAt, device } of [...this.queue.sequences.values()]) {
-      if (device !== undefined || now - arrivedAt < PLACE_MS || this.queue.capacity(input.model) !== undefined)
-        continue;
-      this.queue.remove(id);
-      this.ctx.server.fail(
-        id,
-        new SomaError("EAGAIN", `no device has ${input.model}: is it deployed?`, { retryAfterMs: 1_000 }),
-      );
+    const models = new Set([...this.queue.sequences.values()].map(({ input }) => input.model));
+    this.absence.keep(models);
+    const hopeless = [...models].filter((model) =>
+      this.absence.hopeless(model, this.queue.capacity(model) !== undefined, now),
+    );
+    for (const { id, input } of hopeless.length === 0 ? [] : [...this.queue.sequences.values()]) {
+      if (!hopeless.includes(input.model)) continue;
+      const why = `no device has ${input.model}: is it deployed?`;
+      this.refuse(id, new SomaError("EAGAIN", why, { retryAfterMs: 1_000 }));
     }
     this.pump();
   }

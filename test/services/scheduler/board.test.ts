@@ -128,23 +128,4 @@ test("a canceled sequence leaves nothing behind", () => {
   );
 });
 
-test("a decision with 10,000 in the queue costs little more than with 100", () => {
-  const cost = (waiting: number) => {
-    const simulation = new Simulation({ blocks: 1_000_000 });
-    for (let i = 0; i < waiting; i++) simulation.add(`s${i}`, `app-${i % 50}`, 20, 500);
-    for (let i = 0; i < 20; i++) simulation.step();
-    let decisions = 0;
-    const from = performance.now();
-    for (let i = 0; i < 30; i++) {
-      const before = simulation.board.next();
-      decisions += before?.quantum.seqs.length ?? 0;
-      simulation.step();
-    }
-    return (performance.now() - from) / Math.max(1, decisions);
-  };
-  cost(100);
-  const [few, many] = [cost(100), cost(10_000)];
-  assert.ok(many < 20 * few + 0.05, `${(many * 1000).toFixed(0)} us against ${(few * 1000).toFixed(0)} us`);
-});
-
 test.run();
