@@ -1,5 +1,4 @@
 // Owns what the device does to the world: drivers, memory's reservations, tokens to inboxes, announcements.
-import { join } from "node:path";
 import type { z } from "zod";
 import { encode } from "../../kernel/abi/codec.ts";
 import { SomaError } from "../../kernel/abi/errors.ts";
@@ -7,9 +6,10 @@ import { HEADERS } from "../../kernel/abi/headers.ts";
 import { serviceOf } from "../../kernel/abi/names.ts";
 import type { device } from "../../kernel/abi/syscalls/device.ts";
 import type { Context } from "../../kernel/ipc/service.ts";
-import { type DriverRow, pickDriver } from "./drivers/registry.ts";
+import type { Driver } from "./drivers/driver.ts";
+import type { DriverRow } from "./drivers/registry.ts";
 import { weightBytesOf } from "./drivers/wasm/layout.ts";
-import { Files } from "./files.ts";
+import type { Files } from "./files.ts";
 import type { Hardware } from "./hardware.ts";
 import type { TrainInput, TrainOutput } from "./job.ts";
 import type { LoadInput, Row, RunInput, RunOutput } from "./model.ts";
@@ -18,14 +18,18 @@ import type { Parking } from "./parking.ts";
 import { Resident } from "./resident.ts";
 import { blockBytes, blocksFor } from "./size.ts";
 import { type Progress, train } from "./training.ts";
-import { locateWeights } from "./weights.ts";
+import type { Fetch, Weights } from "./weights.ts";
 
 export interface Options {
   ctx: Context;
   hardware: Hardware;
   drivers: DriverRow[];
-  /** $SOMA_HOME: copies of weights and snapshots lie below it. */
-  home: string;
+  /** The driver of that name, or the best one. EINVAL, ENOSYS. */
+  pick: (name: string | undefined) => Driver;
+  /** The path of these weights on this host, fetched if need be. ENOENT, EIO. */
+  locate: (weights: Weights, fetch: Fetch) => Promise<string>;
+  /** Snapshots. */
+  files: Files;
 }
 
 /** Nobody comes back for a snapshot after so long. */
@@ -33,7 +37,6 @@ const SNAPSHOT_AGE_MS = 3600_000;
 
 export class Effects {
   readonly residents = new Map<string, Resident>();
-  private readonly files: Files;
   private readonly outbox: Outbox;
   /** Settles when the quantum handed over last has ended, well or not. */
   private turn: Promise<void> = Promise.resolve();
@@ -41,8 +44,7 @@ export class Effects {
 
   constructor(readonly options: Options) {
     const { bus, epoch } = options.ctx;
-    this.files = new Files(join(options.home, "snapshots"));
-    this.files.sweep(SNAPSHOT_AGE_MS);
+    options.files.sweep(SNAPSHOT_AGE_MS);
     this.outbox = new Outbox((to, piece) =>
       bus.publish(to, encode(piece), { [HEADERS.type]: "chunk", [HEADERS.epoch]: String(epoch) }),
     );
@@ -78,9 +80,9 @@ export class Effects {
   }
 
   async load(input: LoadInput): Promise<Row> {
-    const { ctx, hardware, drivers, home } = this.options;
-    const driver = pickDriver(drivers, input.driver);
-    const weights = await locateWeights(input.files.weights, join(home, "cache", "weights"), (blob) => this.read(blob));
+    const { ctx, hardware, pick, locate, files } = this.options;
+    const driver = pick(input.driver);
+    const weights = await locate(input.files.weights, (blob) => this.read(blob));
     const weightBytes = weightBytesOf(input.config, input.dtype);
     const usedBytes = this.rows().reduce((sum, row) => sum + row.weightBytes + row.kvBytes, 0);
     const kvBlocks = blocksFor(
@@ -100,7 +102,7 @@ export class Effects {
         threads: hardware.cores,
       });
       const resident = new Resident(input.model, driver.name, loaded, {
-        files: this.files,
+        files,
         warn: (message, error) =>
           ctx.log.warn({ model: input.model, error: error.message }, `${message}: it is prefilled again`),
       });

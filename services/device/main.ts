@@ -1,56 +1,28 @@
-// Owns the wiring of the device service: machine, effects, calls.
+// Owns the wiring of the device service: hardware, files, actor, calls.
 import { homedir } from "node:os";
 import { join } from "node:path";
-import { createActor, fromPromise } from "xstate";
-import { SomaError } from "../../kernel/abi/errors.ts";
 import { runService } from "../../kernel/ipc/service.ts";
+import { startDevice } from "./actor.ts";
 import { calls } from "./calls.ts";
-import { probeDrivers } from "./drivers/registry.ts";
+import { pickDriver, probeDrivers } from "./drivers/registry.ts";
 import { Effects } from "./effects.ts";
+import { Files } from "./files.ts";
 import { hardware } from "./hardware.ts";
-import { jobMachine, type TrainInput } from "./job.ts";
-import { deviceMachine } from "./machine.ts";
-import { type LoadInput, modelMachine, type Refusal, type RunInput } from "./model.ts";
+import { locateWeights } from "./weights.ts";
 
 await runService("device", async (ctx) => {
+  // Copies of weights and snapshots lie below it.
   const home = process.env.SOMA_HOME || join(homedir(), ".soma");
-  const effects = new Effects({ ctx, hardware: hardware(), drivers: probeDrivers(), home });
-  const reply = (_: unknown, { mids, output }: { mids: string[]; output: unknown }) => {
-    for (const mid of mids) ctx.server.reply(mid, output);
-  };
-  const fail = (_: unknown, { mids, error }: { mids: string[]; error: unknown }) => {
-    for (const mid of mids) ctx.server.fail(mid, error);
-  };
-  const refuse = (_: unknown, { mid, code, message }: Refusal) => ctx.server.fail(mid, new SomaError(code, message));
-  const model = modelMachine.provide({
-    actors: {
-      load: fromPromise(({ input }: { input: LoadInput }) => effects.load(input)),
-      run: fromPromise(({ input }: { input: RunInput }) => effects.run(input)),
-      unload: fromPromise(({ input }: { input: { model: string } }) => effects.unload(input.model)),
-    },
-    actions: {
-      reply,
-      refuse,
-      fail,
-      replyRow: (_, { mid, model }) => ctx.server.reply(mid, effects.resident(model).row()),
-      interrupt: (_, { model }) => effects.resident(model).interrupt(),
-      announce: () => effects.announce(),
-    },
+  const drivers = probeDrivers();
+  const effects = new Effects({
+    ctx,
+    hardware: hardware(),
+    drivers,
+    pick: (name) => pickDriver(drivers, name),
+    locate: (weights, fetch) => locateWeights(weights, join(home, "cache", "weights"), fetch),
+    files: new Files(join(home, "snapshots")),
   });
-  const job = jobMachine.provide({
-    actors: {
-      train: fromPromise(({ input: { mid, input } }: { input: { mid: string; input: TrainInput } }) =>
-        effects.train(mid, input, (progress) => device.send({ type: "progress", mid, progress })),
-      ),
-    },
-    actions: { reply, fail, stop: (_, { mid }) => effects.stopTraining(mid) },
-  });
-  const device = createActor(deviceMachine.provide({ actors: { model, job }, actions: { refuse } }), {
-    id: "device",
-    inspect: ctx.recorder.inspect,
-  });
-  device.subscribe({ error: ctx.crash });
-  device.start();
+  const device = startDevice(ctx, effects);
   effects.announce();
   return {
     handlers: calls(device, effects),

@@ -7,7 +7,7 @@ import type { z } from "zod";
 import { SomaError } from "../../kernel/abi/errors.ts";
 import type { modelFiles } from "../../kernel/abi/syscalls/device.ts";
 
-type Weights = z.output<typeof modelFiles>["weights"];
+export type Weights = z.output<typeof modelFiles>["weights"];
 /** Streams a blob's bytes. */
 export type Fetch = (blob: string) => AsyncIterable<Uint8Array>;
 

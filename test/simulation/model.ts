@@ -7,6 +7,7 @@ import { modelLogic } from "../../services/model/effects.ts";
 import { Jobs } from "../../services/model/jobs.ts";
 import { jobId, requestId } from "../../services/model/machine.ts";
 import { Speech } from "../../services/model/speech.ts";
+import { LOADS } from "./device.ts";
 import { serviceProgram } from "./service.ts";
 
 interface Live {
@@ -32,9 +33,10 @@ export const model = serviceProgram(async ({ world, client, server, log, crash, 
     plan: async (mid: string) => ({ id: live.get(mid)!.model }),
     /** Loading what is there already is answered at once. */
     need: async (mid: string) => {
+      const { model } = live.get(mid)!;
       await client.call("device.load", {
-        model: live.get(mid)!.model,
-        config: {},
+        model,
+        ...LOADS[model]!,
         files: { dir: "", weights: { path: "", sha256: "", bytes: 0 } },
       });
     },

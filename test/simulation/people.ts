@@ -5,7 +5,8 @@ import { personPermissions } from "../../kernel/abi/rights.ts";
 import type { CallName, Input, Output } from "../../kernel/abi/syscalls.ts";
 import { Client } from "../../kernel/ipc/client.ts";
 import { createKey } from "../../kernel/ipc/nkey.ts";
-import { MODELS, nextToken } from "./device.ts";
+import { MODELS } from "./device.ts";
+import { nextToken } from "./driver.ts";
 import { Process, type World } from "./world.ts";
 
 export class People {
@@ -167,7 +168,9 @@ export class People {
   private async generate(asker: Client, cancelAfter?: number): Promise<void> {
     const { world } = this;
     const { random, clock } = world;
-    const prompt = Array.from({ length: random.whole(1, 40) }, () => random.whole(0, 996));
+    // Many begin alike: their prefixes share KV blocks.
+    const common = random.chance(0.4) ? Array.from({ length: random.pick([16, 20, 32]) }, (_, i) => i) : [];
+    const prompt = [...common, ...Array.from({ length: random.whole(1, 40) }, () => random.whole(0, 996))];
     const maxTokens = random.whole(1, 60);
     const ttl = random.pick([1_500, 8_000, 20_000]);
     const ids = [...prompt];

@@ -102,11 +102,12 @@ async function leftovers(world: World, people: People): Promise<void> {
   await until(world, () => done !== undefined);
   world.check("all KV blocks come back", done === true, () => "a request for all of them was not answered");
   const end = clock.now + 6_000;
-  const names = () =>
-    [...world.devices.values()].flatMap(({ models }) => [...models.values()].flatMap((one) => [...one.keys()]));
-  const used = () => [...world.devices.values()].reduce((sum, { used }) => sum + used(), 0);
+  const residents = () => [...world.devices.values()].flatMap((models) => [...models.values()]);
+  const used = () => residents().reduce((sum, { kv }) => sum + kv.count - kv.free, 0);
+  const held = () =>
+    residents().map((one) => `${one.model} has ${one.row().sequences} sequences and ${one.parking.size} put aside`);
   await until(world, () => (used() === 0 && world.board?.sequences.size === 0) || clock.now > end);
-  world.check("devices hold no sequence that is over", used() === 0, () => `${used()} blocks are held by ${names()}`);
+  world.check("devices hold no sequence that is over", used() === 0, () => `${used()} blocks: ${held()}`);
   world.check(
     "the scheduler's board is empty",
     world.board?.sequences.size === 0,
@@ -116,9 +117,9 @@ async function leftovers(world: World, people: People): Promise<void> {
   const returned = clock.now + 65_000;
   await until(world, () => aside() === 0 || clock.now > returned);
   world.check("no budget stays set aside", aside() === 0, () => `${aside()} are`);
-  const resident = new Set([...world.devices.values()].flatMap(({ models }) => [...models.keys()]));
-  const held = Object.values(world.budgets ?? {}).flatMap(({ holders }) => Object.keys(holders));
-  const orphans = held.filter((holder) => !resident.has(holder.split("/")[0]!));
+  const resident = new Set([...world.devices.values()].flatMap((models) => [...models.keys()]));
+  const lent = Object.values(world.budgets ?? {}).flatMap(({ holders }) => Object.keys(holders));
+  const orphans = lent.filter((holder) => !resident.has(holder.split("/")[0]!));
   world.check("no memory is lent to what is not there", orphans.length === 0, () => orphans.join(", "));
 }
 

@@ -5,10 +5,12 @@ import type { Supervision } from "../../kernel/effects.ts";
 import type { Order, Report } from "../../kernel/launcher/protocol.ts";
 import type { Ledger } from "../../services/auth/ledger.ts";
 import type { Registrar } from "../../services/auth/registrar.ts";
+import type { Resident } from "../../services/device/resident.ts";
 import type { Budgets } from "../../services/memory/budget.ts";
 import type { Board } from "../../services/scheduler/board.ts";
 import { Broker, type SimBus, type Token } from "./broker.ts";
 import { Clock, type Owner, type Task } from "./clock.ts";
+import { SimFiles } from "./driver.ts";
 import { Random } from "./random.ts";
 import { Store } from "./store.ts";
 
@@ -109,10 +111,9 @@ export class World {
   budgets: Budgets | undefined;
   /** Grant -> what of its budgets is set aside. */
   readonly aside = new Map<string, number>();
-  readonly devices = new Map<
-    string,
-    { used: () => number; models: ReadonlyMap<string, ReadonlyMap<string, unknown>> }
-  >();
+  readonly devices = new Map<string, ReadonlyMap<string, Resident>>();
+  /** The disk of the host on which the devices are. */
+  readonly files = new SimFiles();
   private punished = { at: Number.NEGATIVE_INFINITY, kernel: 0 };
   private readonly asked: { id: string; at: number }[] = [];
   /** Call and key of what may not be done twice -> how often it was begun. */
