@@ -74,6 +74,7 @@ export function calls({ registrar, apps, ledger, client, machine }: Parts): Hand
       return revocations.length === 0 ? { revoked, deleted } : drop(revocations, mid, { revoked, deleted });
     },
     whoami: (_input, { caller }) => ({ caller, role: roleOf(caller), grant: registrar.of(caller) ?? null }),
+    credential: ({ publicKey }) => registrar.credential(publicKey),
     reserve: async ({ holder, lease: name, tokens, deviceMs, least }) => {
       const grant = registrar.of(holder);
       if (grant === undefined && roleOf(holder) === "app") throw noGrant(holder);

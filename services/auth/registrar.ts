@@ -96,6 +96,14 @@ export class Registrar {
     return this.ids.get(id);
   }
 
+  /** The JWT that the holder of this key was given. ENOENT when there is no such grant, or none any more. */
+  credential(publicKey: string): { holder: string; jwt: string } {
+    const grant = this.all().find((candidate) => candidate.publicKey === publicKey);
+    if (grant === undefined || this.of(grant.holder) === undefined)
+      throw new SomaError("ENOENT", "no grant is held with that key: it was revoked, has expired or never was");
+    return { holder: grant.holder, jwt: this.options.minter.jwt(grant) };
+  }
+
   /** What the holder itself may spend of each budget. */
   limits(grant: Grant): Limits {
     return Object.fromEntries(

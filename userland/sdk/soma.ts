@@ -16,6 +16,8 @@ import type { Stream } from "../../kernel/ipc/stream.ts";
 import type { Credentials } from "./context.ts";
 import { type ResumableName, ResumableStream } from "./resume.ts";
 
+export type { CallOptions };
+
 type Answer<N extends CallName, S extends Syscall> = S["kind"] extends "stream"
   ? N extends ResumableName
     ? ResumableStream<N>
@@ -33,6 +35,8 @@ type Calls<O extends Owner> = {
 export type Soma = { [O in Owner]: Calls<O> } & {
   /** The authenticated name. */
   readonly name: string;
+  /** Of the broker. */
+  readonly url: string;
   readonly client: Client;
   readonly bus: NatsBus;
   close(): Promise<void>;
@@ -44,7 +48,7 @@ export async function connectSoma(credentials: Credentials): Promise<Soma> {
   const bus = await NatsBus.connect({ url, name, jwt: () => jwt, seed });
   const client = new Client(bus);
   const owners = Object.keys(SYSCALLS).map((owner) => [owner, callsOf(owner as Owner, client)]);
-  return { ...Object.fromEntries(owners), name, client, bus, close: () => bus.close() } as Soma;
+  return { ...Object.fromEntries(owners), name, url, client, bus, close: () => bus.close() } as Soma;
 }
 
 function callsOf(owner: Owner, client: Client): Record<string, unknown> {

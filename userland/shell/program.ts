@@ -7,8 +7,10 @@ import { type Command, type Env, explain, type Options, type Shown } from "./com
 import { appCommands } from "./commands/app.ts";
 import { auditCommands } from "./commands/audit.ts";
 import { driverCommands } from "./commands/driver.ts";
+import { gatewayCommands } from "./commands/gateway.ts";
 import { grantCommands } from "./commands/grant.ts";
 import { keepCommands } from "./commands/keep.ts";
+import { keyCommands } from "./commands/key.ts";
 import { modelCommands } from "./commands/model.ts";
 import { rightsCommands } from "./commands/rights.ts";
 import { systemCommands } from "./commands/system.ts";
@@ -21,6 +23,8 @@ export const COMMANDS: readonly Command[] = [
   ...appCommands,
   ...grantCommands,
   ...rightsCommands,
+  ...gatewayCommands,
+  ...keyCommands,
   ...keepCommands,
 ];
 

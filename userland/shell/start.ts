@@ -9,8 +9,8 @@ import { SomaError } from "../../kernel/abi/errors.ts";
 import { SERVICES } from "../../kernel/abi/names.ts";
 import { homeDirectory } from "../sdk/context.ts";
 import type { Soma } from "../sdk/soma.ts";
-import type { Command, Env } from "./command.ts";
-import { runApp } from "./commands/app.ts";
+import { type Command, type Env, explain } from "./command.ts";
+import { GATEWAY, runApp } from "./commands/app.ts";
 import { alive } from "./commands/keep.ts";
 import { followJob } from "./commands/model.ts";
 import { Session } from "./program.ts";
@@ -35,11 +35,15 @@ export const startCommand: Command = {
   options: [
     ["--demo", "run the two cases, then stop"],
     ["--bare", "train and run nothing"],
+    ["--gateway", 'serve OpenAI clients as well, as "soma gateway" does'],
   ],
-  run: (env, _args, { demo, bare }) => start(env, demo === true, bare === true),
+  run: (env, _args, { demo, bare, gateway }) =>
+    start(env, { demo: demo === true, bare: bare === true, gateway: gateway === true }),
 };
 
-async function start(env: Env, demo: boolean, bare: boolean): Promise<number> {
+type Wanted = Record<"demo" | "bare" | "gateway", boolean>;
+
+async function start(env: Env, { demo, bare, gateway }: Wanted): Promise<number> {
   const say = (text: string) => env.out(`${text}\n`);
   const session = new Session();
   const launcher = await launch(say);
@@ -69,6 +73,11 @@ async function start(env: Env, demo: boolean, bare: boolean): Promise<number> {
         return right ? 0 : 1;
       }
     }
+    // It ends with the system, which ends all apps.
+    if (gateway)
+      void runApp(env, soma, GATEWAY, [], (_fd, data) => env.out(data)).catch((error: unknown) =>
+        say(explain(error).line),
+      );
     if (process.stdin.isTTY && process.stdout.isTTY) {
       say(`\nType ${pc.bold("help")} for commands, Ctrl-D to stop the system.`);
       await Promise.race([startRepl(session), ended]);

@@ -159,6 +159,15 @@ export const auth = table({
     input: none,
     output: z.object({ caller: z.string(), role: z.string(), grant: grant.nullable() }),
   },
+  credential: {
+    kind: "call",
+    what: "give a holder's JWT to whoever knows its public key; it is of use only with the secret half",
+    right: "app",
+    idempotent: true,
+    ttl: 3_000,
+    input: z.object({ publicKey: z.string() }),
+    output: z.object({ holder: z.string(), jwt: z.string() }),
+  },
   reserve: {
     kind: "call",
     what: "lease a slice of a budget before it is spent; under the same name again, change or renew it",

@@ -9,6 +9,8 @@ import type { Command, Env } from "../command.ts";
 import { asks } from "./grant.ts";
 
 const REPOSITORY = fileURLToPath(new URL("../../..", import.meta.url));
+/** An app that ships with Soma, too, though it lies beside the shell. */
+export const GATEWAY = join(REPOSITORY, "userland", "gateway");
 
 export const appCommands: Command[] = [
   {
@@ -95,8 +97,9 @@ export async function installApp(
   soma: Soma,
   app: string,
 ): Promise<{ name: string; needs: string[]; models?: string[]; approved: boolean }> {
-  const shipped = existsSync(join(REPOSITORY, "apps", app, "app.json"));
-  const folder = shipped ? join(REPOSITORY, "apps", app) : app;
+  const named = existsSync(join(REPOSITORY, "apps", app, "app.json"));
+  const shipped = named || app === GATEWAY;
+  const folder = named ? join(REPOSITORY, "apps", app) : app;
   const path = join(folder, "app.json");
   if (!existsSync(path))
     throw new SomaError("ENOENT", `no app "${app}": see the folder apps/, or make one with "soma create ${app}"`);

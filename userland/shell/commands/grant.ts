@@ -14,24 +14,28 @@ const MS: Record<string, number> = {
   minute: 60_000,
 };
 
+/** What limits a grant, as options. */
+export const LIMITING = [
+  ["--model <name...>", "models that it may use; default: all"],
+  ["--max-tokens <count>", "new tokens of one call, at most"],
+  ["--concurrency <count>", "requests at a time, over all its connections"],
+  ["--tokens <budget>", "tokens in a window, such as 100k/day"],
+  ["--device-seconds <budget>", "seconds of a device in a window, such as 60/hour"],
+  ["--weight <number>", "share of the machine beside others, who have 1"],
+  ["--expires <time>", "ends after, such as 1h"],
+] as const;
+
 export const grantCommands: Command[] = [
   {
     name: "app grant",
     args: "<holder>",
     what: "give rights, as a NATS creds file on stdout",
     example: "soma app grant bob --call model.generate --model tiny --tokens 100k/day --expires 1h > bob.creds",
-    options: [
-      ["--call <call...>", "calls that it may make, such as model.generate"],
-      ["--model <name...>", "models that it may use; default: all"],
-      ["--max-tokens <count>", "new tokens of one call, at most"],
-      ["--concurrency <count>", "requests at a time, over all its connections"],
-      ["--tokens <budget>", "tokens in a window, such as 100k/day"],
-      ["--device-seconds <budget>", "seconds of a device in a window, such as 60/hour"],
-      ["--weight <number>", "share of the machine beside others, who have 1"],
-      ["--expires <time>", "ends after, such as 1h"],
-    ],
+    options: [["--call <call...>", "calls that it may make, such as model.generate"], ...LIMITING],
     async run(env, [holder = ""], options) {
-      const { creds, grant } = await grantCreds(await env.soma(), wish(holder, options));
+      const calls = options.call as string[] | undefined;
+      if (!calls) throw new SomaError("EINVAL", `say which calls: soma app grant ${holder} --call model.generate`);
+      const { creds, grant } = await grantCreds(await env.soma(), wish(holder, calls, options));
       return { json: { creds, grant }, text: creds.trimEnd() };
     },
   },
@@ -83,9 +87,8 @@ export function plain(calls: readonly string[]): string {
     .join("\n");
 }
 
-function wish(holder: string, options: Options): Wish {
-  const calls = options.call as string[] | undefined;
-  if (!calls) throw new SomaError("EINVAL", `say which calls: soma app grant ${holder} --call model.generate`);
+/** What a holder shall get, from the options in `LIMITING`. */
+export function wish(holder: string, calls: string[], options: Options): Wish {
   const number = (key: string, name: string) =>
     options[key] === undefined ? {} : { [name]: count(String(options[key])) };
   return {
