@@ -2,9 +2,9 @@
 // Usage: run.mjs DIRECTORY PROGRAM [arguments]. A start costs a quarter of the processor time that it costs through tsx,
 // and a restart is as quick as its start. JavaScript, because it runs before any loader.
 import { createHash } from "node:crypto";
-import { readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { SourceMap } from "node:module";
-import { dirname, join, resolve } from "node:path";
+import { basename, dirname, join, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
 
 const SELF = fileURLToPath(import.meta.url);
@@ -12,6 +12,10 @@ const ROOT = resolve(dirname(SELF), "../..");
 /** They start workers from files of their own, or are large and not always needed: loaded from where they lie. */
 const APART = /^(@tensorflow\/|piscina$)/;
 const NEEDED = new Set(["ENOENT", "ENOTDIR"]);
+/** Workers of former bundles stay so long: a system that runs may start one yet. */
+const KEPT_MS = 7 * 86_400_000;
+/** A thread's program beside the file that starts it: bundled, too, for through tsx it would cost more than the whole service. */
+const WORKER = /new URL\("(\.\/[\w/.]*worker)\.ts", import\.meta\.url\)/g;
 
 /** What a file was like: a change of one of those that a bundle was made of voids it. Undefined if it is gone. */
 function look(path) {
@@ -34,30 +38,62 @@ function kept(record) {
     if (NEEDED.has(error.code) || error instanceof SyntaxError) return undefined;
     throw error;
   }
-  const { file, node, inputs } = parsed;
+  const { file, workers, node, inputs } = parsed;
   const same = node === process.version && Object.entries(inputs).every(([path, was]) => look(path) === was);
-  return { file, fresh: same && look(file) !== undefined };
+  return { file, fresh: same && [file, ...workers].every((path) => look(path) !== undefined) };
 }
 
-/** Each file of ours keeps its own address, from which it finds what lies beside it. */
-const addresses = {
+/** Each file of ours keeps its own address, from which it finds what lies beside it; `worker` gives that of a worker's bundle. */
+const addresses = (worker) => ({
   name: "addresses",
   setup(build) {
     build.onResolve({ filter: APART }, ({ path }) => ({ path: import.meta.resolve(path), external: true }));
-    build.onLoad({ filter: /\.ts$/ }, ({ path }) => ({
-      loader: "ts",
-      contents: readFileSync(path, "utf8")
-        .replaceAll("import.meta.url", JSON.stringify(pathToFileURL(path).href))
-        .replace(/import\.meta\.resolve\("([^"]+)"\)/g, (_, name) => JSON.stringify(import.meta.resolve(name))),
-    }));
+    build.onLoad({ filter: /\.ts$/ }, async ({ path }) => {
+      const text = readFileSync(path, "utf8");
+      const bundled = new Map();
+      for (const [start, name] of text.matchAll(WORKER))
+        bundled.set(start, await worker(resolve(dirname(path), `${name}.ts`)));
+      return {
+        loader: "ts",
+        contents: text
+          .replace(WORKER, (start) => `new URL(${JSON.stringify(bundled.get(start))})`)
+          .replaceAll("import.meta.url", JSON.stringify(pathToFileURL(path).href))
+          .replace(/import\.meta\.resolve\("([^"]+)"\)/g, (_, name) => JSON.stringify(import.meta.resolve(name))),
+      };
+    });
   },
-};
+});
 
-/** Bundles the program and records what of; returns the bundle's path. */
+/** Bundles the program and the workers that it names, and records what of; returns the bundle's path. */
 async function bundle(program, record, former) {
   const began = Date.now();
-  const { build, stop } = await import("esbuild");
-  const { outputFiles, metafile } = await build({
+  const esbuild = await import("esbuild");
+  const { file, sources, workers } = await compile(esbuild, program, record);
+  await esbuild.stop();
+  // What packages are like is what the lock file says.
+  const paths = [...sources, join(ROOT, "package-lock.json"), SELF];
+  const inputs = Object.fromEntries(paths.map((path) => [path, look(path)]));
+  // One that was changed meanwhile may be in the bundle as it was before.
+  if (paths.every((path) => (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? began) < began)) {
+    replace(record, JSON.stringify({ file, workers, node: process.version, inputs }));
+    if (former !== undefined && former !== file)
+      for (const old of [former, `${former}.map`]) rmSync(old, { force: true });
+    forget(record);
+  }
+  return file;
+}
+
+/** Writes the bundle of one program beside the record: its path, and our files that went into it and into its workers. */
+async function compile(esbuild, program, record) {
+  const sources = new Set();
+  const workers = [];
+  const worker = async (path) => {
+    const made = await compile(esbuild, path, record);
+    for (const source of made.sources) sources.add(source);
+    workers.push(made.file, ...made.workers);
+    return pathToFileURL(made.file).href;
+  };
+  const { outputFiles, metafile } = await esbuild.build({
     entryPoints: [program],
     absWorkingDir: ROOT,
     bundle: true,
@@ -72,25 +108,26 @@ async function bundle(program, record, former) {
     banner: {
       js: `import{createRequire as $require}from"node:module";const require=$require(${JSON.stringify(SELF)});`,
     },
-    plugins: [addresses],
+    plugins: [addresses(worker)],
     logLevel: "error",
   });
-  await stop();
   const [map, code] = outputFiles.sort((a, b) => Number(a.path.endsWith(".js")) - Number(b.path.endsWith(".js")));
   const file = `${record.slice(0, -".json".length)}-${createHash("sha256").update(code.contents).digest("hex").slice(0, 12)}.mjs`;
-  const ours = Object.keys(metafile.inputs).filter((path) => !path.includes("node_modules/"));
-  // What packages are like is what the lock file says.
-  const paths = [...ours.map((path) => resolve(ROOT, path)), join(ROOT, "package-lock.json"), SELF];
-  const inputs = Object.fromEntries(paths.map((path) => [path, look(path)]));
+  for (const path of Object.keys(metafile.inputs))
+    if (!path.includes("node_modules/")) sources.add(resolve(ROOT, path));
   replace(`${file}.map`, map.contents);
   replace(file, code.contents);
-  // One that was changed meanwhile may be in the bundle as it was before.
-  if (paths.every((path) => (statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? began) < began)) {
-    replace(record, JSON.stringify({ file, node: process.version, inputs }));
-    if (former !== undefined && former !== file)
-      for (const old of [former, `${former}.map`]) rmSync(old, { force: true });
+  return { file, sources, workers };
+}
+
+/** Removes bundles beside the record that are old; those of now have just been written. */
+function forget(record) {
+  const [directory, own] = [dirname(record), basename(record, ".json")];
+  for (const name of readdirSync(directory)) {
+    const path = join(directory, name);
+    const changed = statSync(path, { throwIfNoEntry: false })?.mtimeMs ?? 0;
+    if (name.startsWith(`${own}-`) && changed < Date.now() - KEPT_MS) rmSync(path, { force: true });
   }
-  return file;
 }
 
 function replace(path, contents) {

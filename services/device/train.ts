@@ -1,8 +1,6 @@
 // Owns the start of a training run: memory check, one thread for each replica, progress out, stop and pause in.
 import { once } from "node:events";
-import { createRequire } from "node:module";
 import os from "node:os";
-import { pathToFileURL } from "node:url";
 import { MessageChannel } from "node:worker_threads";
 import { Piscina } from "piscina";
 import { SomaError, type WireError } from "../../kernel/abi/errors.ts";
@@ -39,9 +37,9 @@ export interface Trained {
 /** A run: its result, and the means to hold it between two steps. */
 export type Training = Promise<Trained> & { pause(): void; resume(): void };
 
-// A worker is TypeScript too. The loader's own path, because `tsx` would be looked for from the current folder.
-const loader = pathToFileURL(createRequire(import.meta.url).resolve("tsx")).href;
 const worker = new URL("./engine/train.worker.ts", import.meta.url).href;
+// A worker is TypeScript too, unless it was bundled with us. The loader's own path, because `tsx` would be looked for from the current folder.
+const loader = worker.endsWith(".ts") ? ["--import", import.meta.resolve("tsx")] : [];
 
 /**
  * Trains on `data` (from `encodeDataset`). A diverging run resolves with the last good weights, `metrics.stopped` and
@@ -107,7 +105,7 @@ async function runWorkers(prepared: Prepared, control: Control, options: TrainOp
       minThreads: 1,
       maxThreads: 1,
       atomics: "disabled",
-      execArgv: ["--import", loader],
+      execArgv: loader,
     });
   });
   try {

@@ -54,10 +54,12 @@ export async function loadModel(spec: LoadSpec): Promise<LoadedModel> {
 }
 
 function startThread(): Piscina {
+  const filename = fileURLToPath(new URL("./worker.ts", import.meta.url));
   return new Piscina({
-    filename: fileURLToPath(new URL("./worker.ts", import.meta.url)),
+    filename,
     ...{ minThreads: 1, maxThreads: 1, idleTimeout: Number.POSITIVE_INFINITY },
-    execArgv: ["--import", import.meta.resolve("tsx")],
+    // Where this file was bundled, the worker was, too, and needs no loader.
+    execArgv: filename.endsWith(".ts") ? ["--import", import.meta.resolve("tsx")] : [],
   });
 }
 
