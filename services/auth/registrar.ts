@@ -58,6 +58,8 @@ export class Registrar {
   private readonly ids = new Map<string, Grant>();
   /** Grants that are being taken back: nothing is leased on them any more, or it would escape the final account. */
   private readonly closing = new Set<string>();
+  /** Grants whose record may be in the bucket or not: the word of it was lost, and nobody has their JWT. */
+  private readonly doubtful = new Set<string>();
   private readonly revocations = new Map<string, Revocation>();
   private readonly turns = new Serial();
   private revision = 0;
@@ -89,7 +91,7 @@ export class Registrar {
 
   of(holder: string): Grant | undefined {
     const grant = this.grants.get(holder);
-    return grant !== undefined && !this.expired(grant) && !this.closing.has(grant.id) ? grant : undefined;
+    return grant !== undefined && !this.lapsed(grant) && !this.closing.has(grant.id) ? grant : undefined;
   }
 
   byId(id: string): Grant | undefined {
@@ -151,9 +153,9 @@ export class Registrar {
       this.checkHolder(holder, publicKey);
       await this.checkFree(holder);
       const rights = childRights(parent, wanted, this.now());
-      this.checkBudgets(parent, rights);
       const { id, app, ephemeral } = parent;
-      return this.record({ ...rights, parent: id, app, holder, publicKey, ephemeral });
+      const fields = { ...rights, parent: id, app, holder, publicKey, ephemeral };
+      return this.record(fields, () => this.checkBudgets(parent, rights));
     });
   }
 
@@ -165,9 +167,9 @@ export class Registrar {
     });
   }
 
-  /** Clears away what has expired: its budget returns, and its record goes. The broker needs no word: so have the JWTs. */
+  /** Clears away what has lapsed: its budget returns, and its record goes. The broker needs no word: no JWT of it is good. */
   async sweep(): Promise<void> {
-    for (const { id } of this.all().filter((grant) => this.expired(grant)))
+    for (const { id } of this.all().filter((grant) => this.lapsed(grant)))
       await this.change(async () => {
         const grant = this.byId(id);
         if (grant) await this.clear(grant);
@@ -193,6 +195,11 @@ export class Registrar {
     return expiresAt !== null && expiresAt <= this.now();
   }
 
+  /** Expired, or never handed out. */
+  private lapsed(grant: Grant): boolean {
+    return this.expired(grant) || this.doubtful.has(grant.id);
+  }
+
   private add(grant: Grant): void {
     this.grants.set(grant.holder, grant);
     this.ids.set(grant.id, grant);
@@ -209,13 +216,13 @@ export class Registrar {
   private async checkFree(holder: string): Promise<void> {
     const former = this.grants.get(holder);
     if (former === undefined) return;
-    if (!this.expired(former))
+    if (!this.lapsed(former))
       throw new SomaError("EEXIST", `"${holder}" has a grant already: revoke it first, or use another name`);
     await this.clear(former);
   }
 
-  private async clear(expired: Grant): Promise<void> {
-    const { id } = await this.take(expired);
+  private async clear(lapsed: Grant): Promise<void> {
+    const { id } = await this.take(lapsed);
     await this.finished(id);
   }
 
@@ -232,14 +239,20 @@ export class Registrar {
     }
   }
 
-  /** The last step of giving: once it is in the bucket, services honour it. */
-  private async record(fields: Omit<Grant, "id" | "revision" | "issuedAt">): Promise<Credential> {
+  /**
+   * The last step of giving: once it is in the bucket, services honour it. Its share leaves its parent in the same turn as
+   * `check` looks at that one, or a lease could slip in between; and stays away when the word of the write is lost.
+   */
+  private async record(fields: Omit<Grant, "id" | "revision" | "issuedAt">, check = () => {}): Promise<Credential> {
     const revision = await this.nextRevision();
     const grant: Grant = { ...fields, id: `g${revision}`, revision, issuedAt: this.now() };
     // Before it is recorded: a name that cannot be minted must not hold anything.
     const jwt = this.options.minter.jwt(grant);
-    await this.options.grants.put(grant.holder, this.options.minter.sign(grant));
+    check();
     this.add(grant);
+    this.doubtful.add(grant.id);
+    await this.options.grants.put(grant.holder, this.options.minter.sign(grant));
+    this.doubtful.delete(grant.id);
     return { jwt, grant };
   }
 
@@ -288,6 +301,7 @@ export class Registrar {
       await grants.del(holder);
       this.grants.delete(holder);
       this.ids.delete(id);
+      this.doubtful.delete(id);
     }
     for (const { id } of revocation.grants) await ledger.close(id);
   }

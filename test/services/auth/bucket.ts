@@ -10,6 +10,8 @@ export class Disk {
   private revision = 0;
   /** Writes that still succeed. */
   left = Number.POSITIVE_INFINITY;
+  /** Called with `<bucket>/<key>` when a value is written and nobody knows yet: what it throws is the writer's answer. */
+  onPut: (key: string) => void = () => {};
 
   /** A bucket of its own under `name`. */
   bucket<T>(name: string): Bucket<T> {
@@ -22,6 +24,7 @@ export class Disk {
       put: async (key, value) => {
         this.write();
         this.stored.set(full(key), encode(value));
+        this.onPut(full(key));
         return ++this.revision;
       },
       del: async (key) => {

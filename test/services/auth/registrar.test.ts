@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { type Code, isSomaError } from "../../../kernel/abi/errors.ts";
+import { type Code, isSomaError, SomaError } from "../../../kernel/abi/errors.ts";
 import { createKey } from "../../../kernel/ipc/nkey.ts";
 import { left } from "../../../services/auth/account.ts";
 import { Ledger } from "../../../services/auth/ledger.ts";
@@ -124,6 +124,47 @@ test("a child's budget is taken from what its parent has left now, and returns l
   await registrar.revoke(grant.id);
   // 100, less 10 leased, 15 used and 5 leased by the child.
   assert.is((await auth.reserve("tin", 100)).tokens, 70);
+});
+
+test("a lease that comes while a grant is derived does not overdraw the parent", async () => {
+  for (const write of ["ledger/revision", "grants/child"]) {
+    const auth = await new Auth().open();
+    const { registrar, ledger, disk } = auth;
+    const { grant } = (await registrar.give("tin", auth.key(), wanted(200))).credential;
+    // The next revision is taken from the bucket, too.
+    while (write === "ledger/revision" && grant.revision + registrar.all().length - 1 < 64)
+      await registrar.give(`other${registrar.all().length}`, auth.key(), wanted());
+    let lease: Promise<unknown> | undefined;
+    disk.onPut = (key) => {
+      if (key === write) lease ??= auth.reserve("tin", 180);
+    };
+    const deriving = registrar.derive("tin", "child", auth.key(), wanted(50));
+    if (write === "ledger/revision") await refusal(deriving, "EDQUOT", /20 tokens left/);
+    else await deriving;
+    await lease;
+    const limits = registrar.limits(grant);
+    assert.ok(ledger.used(grant.id, limits).tokens <= limits.tokens!.amount, `${write}: overdrawn`);
+    assert.ok(lease !== undefined, "a lease was made in between");
+  }
+});
+
+test("a grant whose record may or may not be there keeps its share until it is swept away", async () => {
+  const auth = await new Auth().open();
+  const { registrar, disk } = auth;
+  const { grant } = (await registrar.give("tin", auth.key(), wanted(200))).credential;
+  const left = () => registrar.limits(grant).tokens!.amount;
+  disk.onPut = (key) => {
+    if (key === "grants/child") throw new SomaError("EIO", "the acknowledgement was lost", { executed: "maybe" });
+  };
+  await refusal(registrar.derive("tin", "child", auth.key(), wanted(50)), "EIO", /lost/);
+  assert.is(left(), 150);
+  assert.is(registrar.of("child"), undefined, "nobody was told of it");
+  disk.onPut = () => {};
+  await registrar.sweep();
+  assert.is(left(), 200);
+  assert.not.ok(disk.stored.has("grants/child"));
+  await registrar.derive("tin", "child", auth.key(), wanted(50));
+  assert.is(left(), 150);
 });
 
 test("an expired grant holds nothing, its name is free at once, and the sweep gives its budget back", async () => {
