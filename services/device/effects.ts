@@ -1,7 +1,7 @@
 // Owns what the device does to the world: drivers, memory's reservations, tokens to inboxes, announcements.
 import type { z } from "zod";
 import { encode } from "../../kernel/abi/codec.ts";
-import { SomaError } from "../../kernel/abi/errors.ts";
+import { isSomaError, SomaError } from "../../kernel/abi/errors.ts";
 import { HEADERS } from "../../kernel/abi/headers.ts";
 import { serviceOf } from "../../kernel/abi/names.ts";
 import type { device } from "../../kernel/abi/syscalls/device.ts";
@@ -34,9 +34,17 @@ export interface Options {
 
 /** Nobody comes back for a snapshot after so long. */
 const SNAPSHOT_AGE_MS = 3600_000;
+/** Word of what is here may be lost: it is told again so often. */
+const ANNOUNCE_MS = 5_000;
+/** Between attempts to give memory back. */
+const RELEASE_MS = 1_000;
 
 export class Effects {
   readonly residents = new Map<string, Resident>();
+  /** Models that are here or on their way. */
+  private readonly reserved = new Set<string>();
+  private readonly telling: NodeJS.Timeout;
+  private stopped = false;
   private readonly outbox: Outbox;
   /** Settles when the quantum handed over last has ended, well or not. */
   private turn: Promise<void> = Promise.resolve();
@@ -48,6 +56,7 @@ export class Effects {
     this.outbox = new Outbox((to, piece) =>
       bus.publish(to, encode(piece), { [HEADERS.type]: "chunk", [HEADERS.epoch]: String(epoch) }),
     );
+    this.telling = setInterval(() => this.announce(), ANNOUNCE_MS);
   }
 
   /** What `device.list` says. */
@@ -91,8 +100,8 @@ export class Effects {
       { budgetBytes: hardware.budgetBytes, usedBytes },
       input.kvBytes,
     );
-    await this.reserve(input.model, weightBytes, kvBlocks * blockBytes(input.config));
     try {
+      await this.reserve(input.model, weightBytes, kvBlocks * blockBytes(input.config));
       const loaded = await driver.load({
         config: input.config,
         weights,
@@ -122,17 +131,9 @@ export class Effects {
   async unload(model: string): Promise<{ freedBytes: number }> {
     const resident = this.residents.get(model);
     this.residents.delete(model);
+    this.reserved.delete(model);
     await resident?.loaded.unload();
-    const { client, instance, log } = this.options.ctx;
-    for (const kind of ["weights", "kv"]) {
-      try {
-        await client.call("memory.release", { device: instance, holder: `${model}/${kind}` });
-      } catch (error) {
-        // The next announcement tells memory as well.
-        if (!(error instanceof SomaError)) throw error;
-        log.warn({ model, code: error.code }, "memory did not hear of a release");
-      }
-    }
+    await Promise.all(["weights", "kv"].map((kind) => this.release(model, `${model}/${kind}`)));
     return { freedBytes: resident?.loaded.bytes.total ?? 0 };
   }
 
@@ -176,6 +177,8 @@ export class Effects {
 
   /** Ends what runs and gives memory and threads back. */
   async stop(): Promise<void> {
+    this.stopped = true;
+    clearInterval(this.telling);
     for (const training of this.trainings.values()) training.abort();
     await Promise.all([...this.residents.values()].map((resident) => resident.loaded.unload()));
   }
@@ -186,12 +189,27 @@ export class Effects {
   }
 
   private async reserve(model: string, weights: number, kv: number): Promise<void> {
+    this.reserved.add(model);
     const { client, instance } = this.options.ctx;
     for (const [kind, bytes] of [
       ["weights", weights],
       ["kv", kv],
     ] as const)
       await client.call("memory.reserve", { device: instance, holder: `${model}/${kind}`, kind, bytes });
+  }
+
+  /** Told until memory answers or the model is loaded anew: of what never became resident no announcement tells. */
+  private async release(model: string, holder: string): Promise<void> {
+    const { client, instance, log, crash } = this.options.ctx;
+    try {
+      await client.call("memory.release", { device: instance, holder });
+    } catch (error) {
+      if (!isSomaError(error)) throw error;
+      log.warn({ holder, code: error.code }, "memory did not hear of a release: it is told again");
+      setTimeout(() => {
+        if (!this.stopped && !this.reserved.has(model)) this.release(model, holder).catch(crash);
+      }, RELEASE_MS).unref();
+    }
   }
 
   private async place({ model, blocks, blockBytes, context, numerics }: Row): Promise<void> {

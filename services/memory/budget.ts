@@ -12,6 +12,8 @@ export interface Holding {
 
 export interface Budget {
   totalBytes: number;
+  /** Of the device's process, where one was told. */
+  epoch?: number;
   holders: Readonly<Record<string, Holding>>;
 }
 
@@ -21,6 +23,7 @@ export type Budgets = Readonly<Record<string, Budget>>;
 /** What a device says of itself: the truth about what is resident. */
 export type Report = Pick<Output<"device.list">, "device" | "budgetBytes"> & {
   models: Pick<Output<"device.list">["models"][number], "model" | "weightBytes" | "kvBytes">[];
+  epoch?: number | undefined;
 };
 
 /** Short now, perhaps not in a moment: others finish, or models are evicted. */
@@ -80,12 +83,16 @@ export function release(budgets: Budgets, { device, holder }: Input<"memory.rele
 
 /**
  * Takes a device's own word. What it holds counts, reserved or not; what it held and holds no more is over, since a
- * release may be lost; what was reserved and is not there yet stays, since a load takes time.
+ * release may be lost; what was reserved and is not there yet stays, since a load takes time, unless the process that would
+ * load it has a successor, since word of its end may be lost, too.
  */
-export function report(budgets: Budgets, { device, budgetBytes, models }: Report): Budgets {
-  const before = own(budgets, device)?.holders ?? {};
+export function report(budgets: Budgets, { device, budgetBytes, models, epoch }: Report): Budgets {
+  const known = own(budgets, device);
+  const [before, since = epoch] = [known?.holders ?? {}, known?.epoch];
+  if (epoch !== undefined && epoch < since!) return budgets;
   const holders: Record<string, Holding> = {};
-  for (const [holder, held] of Object.entries(before)) if (!held.reported) holders[holder] = held;
+  if (epoch === since || epoch === undefined)
+    for (const [holder, held] of Object.entries(before)) if (!held.reported) holders[holder] = held;
   for (const { model, weightBytes, kvBytes } of models) {
     for (const [kind, bytes] of [
       ["weights", weightBytes],
@@ -95,7 +102,9 @@ export function report(budgets: Budgets, { device, budgetBytes, models }: Report
       holders[holder] = { ...own(before, holder), kind, bytes, reported: true };
     }
   }
-  return { ...budgets, [device]: { totalBytes: budgetBytes, holders } };
+  const latest = epoch ?? since;
+  const budget = { totalBytes: budgetBytes, holders, ...(latest === undefined ? {} : { epoch: latest }) };
+  return { ...budgets, [device]: budget };
 }
 
 /** Forgets a device that went down, with all that it held. */

@@ -13,9 +13,10 @@ import type { MemoryEvent } from "./machine.ts";
 /** A device that does not answer within this is left to report by itself. */
 const ASK_MS = 2_000;
 
-const reportOf: z.ZodType<Report> = device.list.output
-  .pick({ device: true, budgetBytes: true })
-  .extend({ models: z.array(loadedRow.pick({ model: true, weightBytes: true, kvBytes: true })) });
+const reportOf: z.ZodType<Report> = device.list.output.pick({ device: true, budgetBytes: true }).extend({
+  models: z.array(loadedRow.pick({ model: true, weightBytes: true, kvBytes: true })),
+  epoch: z.number().optional(),
+});
 
 export interface EffectsOptions {
   bus: Bus;

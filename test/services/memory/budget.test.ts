@@ -50,6 +50,17 @@ test("a device's own list adds what was not reserved, ends what it holds no more
   assert.equal(budgets, empty);
 });
 
+test("what a device's process reserved ends with its successor, whose word a late one of its own does not undo", () => {
+  const list = (epoch: number) => ({ device: "device-1", budgetBytes: 100 * MB, models: [], epoch });
+  let budgets = budget.reserve(budget.report({}, list(3)), ask("a/kv", 20 * MB));
+  budgets = budget.report(budgets, list(3));
+  assert.is(budget.freeBytes(budgets["device-1"]), 80 * MB, "it is on its way");
+  budgets = budget.report(budgets, list(4));
+  assert.is(budget.freeBytes(budgets["device-1"]), 100 * MB);
+  budgets = budget.reserve(budgets, ask("b/kv", 10 * MB));
+  assert.equal(budget.report(budgets, list(3)), budgets);
+});
+
 test("a device made smaller than what it holds has nothing free, and its holders may still shrink", () => {
   const held = budget.reserve(empty, ask("a/kv", 80 * MB));
   const small = budget.report(held, { device: "device-1", budgetBytes: 50 * MB, models: [] });
