@@ -15,6 +15,7 @@ import { storeUsage } from "./ipc/stores.ts";
 import { type ProcessTable, processes } from "./processes.ts";
 import type { Registry } from "./registry.ts";
 import type { Apps } from "./spawn.ts";
+import { readTrace, readTraces } from "./traces.ts";
 import { verifyAudit } from "./verify.ts";
 
 export interface KernelCalls {
@@ -74,6 +75,8 @@ export function kernelCalls(kernel: KernelCalls): Handlers<"kernel"> {
     spawn: (input, request) => apps.spawn(input, request),
     log: (input, request) => readLog(bus, input, request),
     events: (input, request) => readEvents(bus, input, request),
+    trace: ({ id }, request) => readTrace(bus, id, request.signal),
+    traces: (input, request) => readTraces(bus, input, request),
     audit: (input, request) => readAudit(bus, input, request),
     verify: async (_input, request) => {
       const runs = (actor: string, epoch: number) =>

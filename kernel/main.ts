@@ -15,7 +15,7 @@ import { GrantTable } from "./ipc/grants.ts";
 import { createLog } from "./ipc/log.ts";
 import { Recorder } from "./ipc/recorder.ts";
 import { Server, type ServerOptions } from "./ipc/server.ts";
-import { createAudit } from "./ipc/service.ts";
+import { createAudit, createTracer, endTrace } from "./ipc/service.ts";
 import { createStores } from "./ipc/stores.ts";
 import { Authority } from "./keys/authority.ts";
 import { keptKey } from "./keys/kept.ts";
@@ -117,6 +117,7 @@ const supervision = supervise({
 // The calls.
 const grants = new GrantTable(grantSigner.publicKey, { running: (holder) => server.runningOf(holder) });
 const audit = createAudit({ bus, instance: "kernel", epoch, grants, log });
+const tracer = createTracer(bus, "kernel", epoch);
 const table = { children: supervision.children, apps, leases, launcher, kernel: { epoch }, broker: () => broker };
 const server: Server = new Server(bus, {
   owner: "kernel",
@@ -124,6 +125,8 @@ const server: Server = new Server(bus, {
   epoch,
   crash,
   audit,
+  tracer,
+  observe: (request, { code }) => endTrace("kernel", request, code),
   authorize: (caller, name, input) => grants.authorize(caller, name, input),
   handlers: {
     ...kernelCalls({ bus, hands, registry, apps, table, supervision }),
@@ -139,6 +142,7 @@ const server: Server = new Server(bus, {
         grants: grants.size,
         forged: grants.forged,
         ...audit.figures(),
+        spansLost: tracer.lost,
       }),
     }),
   } as ServerOptions["handlers"],
@@ -160,6 +164,7 @@ async function finish(code: number): Promise<void> {
   announcer.life("stopped", { code });
   log.info({ code }, "stopped");
   await server.drain(500);
+  tracer.flush();
   await audit.close(500);
   hands.stop(code);
 }

@@ -33,6 +33,16 @@ export const STORES = {
     full: "drop",
     what: "log lines of every actor",
   },
+  spans: {
+    kind: "stream",
+    owner: "kernel",
+    readers: [],
+    subjects: ["evt.*.spans"],
+    maxBytes: 32 * MB,
+    maxAgeMs: 2 * DAY,
+    full: "drop",
+    what: "traces of sampled, failed and slow calls",
+  },
   events: {
     kind: "stream",
     owner: "kernel",

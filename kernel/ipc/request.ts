@@ -3,6 +3,7 @@ import { SomaError } from "../abi/errors.ts";
 import type { Principal, ReplyType } from "../abi/headers.ts";
 import { LIMITS } from "../abi/limits.ts";
 import type { Noted } from "./audit.ts";
+import type { Trace } from "./trace.ts";
 
 /** Pieces of an upload that may wait to be read; more and the sender waits. */
 const UPLOADS = 16;
@@ -20,7 +21,9 @@ export interface RequestInfo {
   call: string;
   /** performance.now() time, Infinity for none. */
   deadline: number;
+  /** For calls on its behalf: W3C context of this request, or what it came with where nothing is traced. */
   traceparent: string;
+  trace?: Trace | undefined;
   reply: string;
 }
 
@@ -33,6 +36,8 @@ export class Request implements RequestInfo {
   readonly call: string;
   readonly deadline: number;
   readonly traceparent: string;
+  /** Its spans in this process. */
+  readonly trace: Trace | undefined;
   readonly reply: string;
   readonly startedAt = performance.now();
   /** Aborts when the caller cancels or the deadline passes. */
@@ -65,6 +70,7 @@ export class Request implements RequestInfo {
     this.call = info.call;
     this.deadline = info.deadline;
     this.traceparent = info.traceparent;
+    this.trace = info.trace;
     this.reply = info.reply;
   }
 

@@ -12,6 +12,7 @@ import type { Audit } from "./audit.ts";
 import type { Bus, Message, Subscription } from "./bus.ts";
 import { watchCallers } from "./callers.ts";
 import { Request, type Send } from "./request.ts";
+import type { Tracer } from "./trace.ts";
 
 /** Returned by a handler whose answer comes later through `reply` or `fail`. */
 export const DEFER = Symbol("defer");
@@ -40,6 +41,8 @@ export interface ServerOptions {
   authorize?: (caller: string, name: string, input: unknown) => Principal;
   /** Takes the outcome of every call, and of those that were turned away. */
   audit?: Audit;
+  /** Gives each request its trace context; its end is for `observe` to tell. */
+  tracer?: Tracer;
   /** Called once for each final reply, for metrics. */
   observe?: (request: Request, outcome: { code: string; ms: number; output?: unknown }) => void;
   /** An unexpected throw: our bug. */
@@ -204,6 +207,7 @@ export class Server {
     if (ttl !== "" && !(Number(ttl) > 0))
       throw new SomaError("ETIME", "the deadline had passed on arrival", { executed: "no" });
     const deadline = ttl === "" ? Number.POSITIVE_INFINITY : performance.now() + Number(ttl);
+    const trace = this.options.tracer?.begin(message.header(HEADERS.traceparent));
     const request = new Request(
       {
         mid,
@@ -213,7 +217,8 @@ export class Server {
         principal,
         call,
         deadline,
-        traceparent: message.header(HEADERS.traceparent),
+        traceparent: trace?.traceparent ?? message.header(HEADERS.traceparent),
+        trace,
         reply: message.reply,
       },
       send,

@@ -4,7 +4,7 @@ import { encode } from "../abi/codec.ts";
 import { SomaError } from "../abi/errors.ts";
 import type { Principal } from "../abi/headers.ts";
 import { LIMITS } from "../abi/limits.ts";
-import type { Service } from "../abi/names.ts";
+import type { Owner, Service } from "../abi/names.ts";
 import { subjects } from "../abi/subjects.ts";
 import { Audit } from "./audit.ts";
 import { NatsBus } from "./bus.ts";
@@ -17,6 +17,7 @@ import { Recorder } from "./recorder.ts";
 import type { Request } from "./request.ts";
 import { type Handlers, Server } from "./server.ts";
 import { append } from "./store.ts";
+import { Tracer, traceRatio } from "./trace.ts";
 
 export interface Context {
   bus: NatsBus;
@@ -24,6 +25,8 @@ export interface Context {
   server: Server;
   recorder: Recorder;
   log: Log;
+  /** For spans outside of a request of this process; those within one are for `request.trace`. */
+  tracer: Tracer;
   instance: string;
   epoch: number;
   identity: Identity;
@@ -79,15 +82,20 @@ export async function runService<S extends Service>(
   let running: Running<S> | undefined;
   const grants = new GrantTable(identity.grantKey, { running: (holder) => server.runningOf(holder) });
   const audit = createAudit({ bus, instance, epoch, grants, log });
+  const tracer = createTracer(bus, instance, epoch);
   const server: Server = new Server(bus, {
     owner: service,
     audit,
+    tracer,
     instance,
     epoch,
     handlers,
     crash,
     authorize: (caller, name, input) => (running?.authorize ?? grants.authorize.bind(grants))(caller, name, input),
-    observe: (request, outcome) => running?.observe?.(request, outcome),
+    observe: (request, outcome) => {
+      endTrace(service, request, outcome.code);
+      running?.observe?.(request, outcome);
+    },
     ...(service === "model" || service === "scheduler"
       ? { mailbox: LIMITS.streamMailbox, mailboxPerCaller: LIMITS.streamMailboxPerCaller }
       : {}),
@@ -100,6 +108,7 @@ export async function runService<S extends Service>(
     server,
     recorder,
     log,
+    tracer,
     instance,
     epoch,
     identity,
@@ -117,7 +126,7 @@ export async function runService<S extends Service>(
       server: () => server,
       recorder,
       state: () => running?.state?.() ?? "ready",
-      figures: () => ({ ...audit.figures(), ...running?.figures?.() }),
+      figures: () => ({ ...audit.figures(), spansLost: tracer.lost, ...running?.figures?.() }),
     }),
   );
   server.start();
@@ -132,6 +141,7 @@ export async function runService<S extends Service>(
     stopBeating();
     await server.drain(LIMITS.shutdown - 1_000);
     await running?.stop?.();
+    tracer.flush();
     await audit.close(LAST_RECORD);
     await bus.close();
     process.exit(0);
@@ -161,6 +171,21 @@ export function createAudit(parts: { bus: NatsBus; instance: string; epoch: numb
     storesPrompts: (holder) => grants.find(holder)?.caveats.storePrompts === true,
     warn: (error) => log.warn({ err: error }, "the audit waits to be stored"),
   });
+}
+
+/** The tracer of one server: spans go to the stream `spans`. For services and the kernel. */
+export function createTracer(bus: NatsBus, actor: string, epoch: number): Tracer {
+  return new Tracer({
+    ...{ actor, epoch, ratio: traceRatio(process.env.SOMA_TRACE) },
+    publish: (spans) => {
+      if (bus.connected) bus.publish(subjects.event(actor, "spans"), encode(spans));
+    },
+  });
+}
+
+/** The span of a request that has its outcome. */
+export function endTrace(owner: Owner, { trace, call, startedAt, id, caller, principal }: Request, code: string): void {
+  trace?.end(`${owner}.${call}`, startedAt, { code, id, caller, principal: principal.principal });
 }
 
 /** The lease. Sent from the same event loop turn that takes requests, so a blocked mailbox does not beat. */

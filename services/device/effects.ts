@@ -110,11 +110,12 @@ export class Effects {
         kvBlocks,
         threads: hardware.cores,
       });
-      const resident = new Resident(input.model, driver.name, loaded, {
+      const aside = {
         files,
-        warn: (message, error) =>
+        warn: (message: string, error: Error) =>
           ctx.log.warn({ model: input.model, error: error.message }, `${message}: it is prefilled again`),
-      });
+      };
+      const resident = new Resident(input.model, driver.name, loaded, aside, ctx.tracer);
       this.residents.set(input.model, resident);
       const row = resident.row();
       // The figures were an estimate before.

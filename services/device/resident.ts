@@ -2,6 +2,7 @@
 import type { z } from "zod";
 import { SomaError } from "../../kernel/abi/errors.ts";
 import type { device, loadedRow, sequenceReport } from "../../kernel/abi/syscalls/device.ts";
+import type { Tracer } from "../../kernel/ipc/trace.ts";
 import type { LoadedModel, QuantumReport, Token } from "./drivers/driver.ts";
 import type { Files } from "./files.ts";
 import { Kv } from "./kv.ts";
@@ -36,6 +37,9 @@ export class Resident {
   /** Numbers drops and arrivals of quanta: one that was handed over before a drop must not bring the sequence back. */
   private moment = 0;
   private readonly arrivals = new WeakMap<Input, number>();
+  private readonly arrivedAt = new WeakMap<Input, number>();
+  /** Of the running quantum: when each sequence had its first token. */
+  private readonly firsts = new Map<string, number>();
   private readonly drops = new Map<string, number>();
   private droppedAll = 0;
 
@@ -44,6 +48,7 @@ export class Resident {
     readonly driver: string,
     readonly loaded: LoadedModel,
     aside: Pick<ParkingOptions, "files" | "warn" | "now">,
+    private readonly tracer?: Pick<Tracer, "add">,
   ) {
     this.kv = new Kv(loaded.blocks);
     this.files = aside.files;
@@ -71,6 +76,8 @@ export class Resident {
   async run(input: Input, outbox: Outbox): Promise<Output> {
     const { quantum } = input;
     const plan = this.plan(input);
+    const from = performance.now();
+    this.firsts.clear();
     let report: QuantumReport | undefined;
     if (plan.run.length > 0) {
       this.running = { quantum, seqs: new Set(plan.run.map(({ id }) => id)) };
@@ -88,6 +95,8 @@ export class Resident {
       } finally {
         this.running = undefined;
       }
+      const arrivedAt = this.arrivedAt.get(input) ?? from;
+      for (const one of report.seqs) this.trace(one, plan.run.length, arrivedAt, from);
       for (const one of report.seqs) this.take(one, plan.reports);
       // Steps of many rows tell how fast prefill is; decoding steps of few rows do not.
       if (report.computedTokens >= PREFILL_ROWS * report.steps)
@@ -107,6 +116,7 @@ export class Resident {
   /** To be called when a quantum is handed over, which may be long before it runs. */
   arrived(input: Input): void {
     this.arrivals.set(input, ++this.moment);
+    this.arrivedAt.set(input, performance.now());
   }
 
   /**
@@ -250,10 +260,32 @@ export class Resident {
       if (sequence.leaving === "drop") continue;
       const { prompt, start } = sequence;
       // The first token ends somebody's waiting.
-      urgent ||= pos === prompt;
+      if (pos === prompt) {
+        urgent = true;
+        this.firsts.set(seq, performance.now());
+      }
       outbox.add(start.to, pos - prompt, id, logprob);
     }
     outbox.ripe(urgent);
+  }
+
+  /** Spans of one sequence of a quantum: its wait for the device, its prefill until its first token, its decoding. Before `take`. */
+  private trace(
+    { seq, pos, newIds }: QuantumReport["seqs"][number],
+    together: number,
+    arrivedAt: number,
+    from: number,
+  ) {
+    const sequence = this.sequences.get(seq)!;
+    const { trace } = sequence.start;
+    if (trace === undefined) return;
+    const until = performance.now();
+    const before = sequence.pos < sequence.prompt;
+    const first = before ? (this.firsts.get(seq) ?? until) : from;
+    const rows = Math.max(0, pos - sequence.pos);
+    if (from > arrivedAt) this.tracer?.add(trace, "wait", arrivedAt, from);
+    if (before) this.tracer?.add(trace, "prefill", from, first, { rows, together });
+    if (until > first) this.tracer?.add(trace, "decode", first, until, { tokens: newIds.length, together });
   }
 
   private end(sequence: Sequence): void {

@@ -7,6 +7,7 @@ import type { Engine } from "./evaluate.ts";
 
 interface Options {
   for: Principal;
+  traceparent?: string;
   signal: AbortSignal;
 }
 

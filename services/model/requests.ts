@@ -62,17 +62,21 @@ export class Requests {
   /** What is to be run; EINVAL, ENOENT. From here on the request stays with this version, whatever is deployed meanwhile. */
   plan(mid: string): { id: string } {
     const live = this.find(mid);
+    const from = performance.now();
     const found = this.catalog.options.registry.find(live.input.model);
     const text = this.catalog.options.texts.of(found.record);
     live.run = this.planned(live, found, text);
     Object.assign(live, this.catalog.wanted(found));
+    live.request.trace?.add("plan", from, performance.now());
     return { id: live.id! };
   }
 
   /** Resolves when the model is resident. */
   async need(mid: string): Promise<void> {
     const { id, wanted, request } = this.find(mid);
+    const from = performance.now();
     await this.catalog.options.residents.need(id!, wanted!, request.mid);
+    request.trace?.add("load", from, performance.now(), { model: id! });
   }
 
   run(mid: string): Promise<unknown> {
@@ -97,7 +101,11 @@ export class Requests {
     const { record } = found;
     const named = { model: record.name, version: record.version };
     const model = residentId(record, found.dtype);
-    const engine = schedulerEngine(this.client, model, { for: request.principal, signal: request.signal });
+    const engine = schedulerEngine(this.client, model, {
+      for: request.principal,
+      signal: request.signal,
+      traceparent: request.traceparent,
+    });
     switch (call) {
       case "generate":
         return this.speech(
@@ -150,9 +158,18 @@ export class Requests {
     return async () => {
       const loaded = this.catalog.options.residents.loaded(model);
       if (loaded === undefined) throw new SomaError("ESERVICEDOWN", `${model} went away before it was run`);
-      const { principal, signal, left } = request;
+      const { principal, signal, left, trace, traceparent } = request;
       const emit = (chunk: object) => request.emit(chunk);
-      const end = await speech.run({ model, numerics: loaded.numerics, principal, signal, left, emit });
+      const end = await speech.run({
+        model,
+        numerics: loaded.numerics,
+        principal,
+        signal,
+        left,
+        trace,
+        traceparent,
+        emit,
+      });
       return { ...end, model: name, version };
     };
   }

@@ -3,6 +3,7 @@ import { SomaError } from "../../kernel/abi/errors.ts";
 import type { Principal } from "../../kernel/abi/headers.ts";
 import type { Output } from "../../kernel/abi/syscalls.ts";
 import type { Client } from "../../kernel/ipc/client.ts";
+import type { Trace } from "../../kernel/ipc/trace.ts";
 import { Answer, type Piece } from "./answer.ts";
 import { Outbox } from "./outbox.ts";
 import type { TextEnd, TextPlan } from "./plan.ts";
@@ -19,6 +20,9 @@ export interface Asked {
   left: number;
   /** Aborts when the caller cancels or the deadline passes. */
   signal: AbortSignal;
+  /** Where its spans go, and what the scheduler is handed. */
+  trace?: Trace | undefined;
+  traceparent?: string;
   emit: (chunk: Piece) => Promise<void>;
 }
 
@@ -74,18 +78,27 @@ export class Speech {
       {
         for: asked.principal,
         signal: asked.signal,
+        ...(asked.traceparent ? { traceparent: asked.traceparent } : {}),
         ...(Number.isFinite(asked.left) ? { ttl: Math.max(1, Math.ceil(asked.left)) } : {}),
         complete: ({ newTokens }) => answer.ids.length - base >= newTokens || answer.stopped !== undefined,
       },
     );
-    for await (const { pos, ids, logprobs } of stream) {
-      this.firstAt ??= this.now();
-      const piece = answer.push(base + pos, ids, logprobs);
-      if (piece) outbox.add(piece);
-      // Leaving the loop cancels the rest of the sequence.
-      if (answer.stopped !== undefined) return { finish: "stop" };
+    const from = performance.now();
+    const figures = { tokens: 0, batches: 0, firstMs: 0 };
+    try {
+      for await (const { pos, ids, logprobs } of stream) {
+        this.firstAt ??= this.now();
+        if (figures.batches++ === 0) figures.firstMs = performance.now() - from;
+        figures.tokens += ids.length;
+        const piece = answer.push(base + pos, ids, logprobs);
+        if (piece) outbox.add(piece);
+        // Leaving the loop cancels the rest of the sequence.
+        if (answer.stopped !== undefined) return { finish: "stop" };
+      }
+      return await stream.result;
+    } finally {
+      asked.trace?.add("run", from, performance.now(), figures);
     }
-    return await stream.result;
   }
 
   /** What was given may be a whole answer already. */

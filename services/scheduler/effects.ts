@@ -9,7 +9,7 @@ import type { Context } from "../../kernel/ipc/service.ts";
 import type { Kv } from "../../kernel/ipc/store.ts";
 import { Absence } from "./absence.ts";
 import type { SavedAccount } from "./accounts.ts";
-import type { Board, Handover, Input, Placement } from "./board.ts";
+import type { Board, Handover, Input, Placement, Report } from "./board.ts";
 import type { Budgets } from "./budgets.ts";
 
 const listed = deviceCalls.list.output.pick({ device: true, models: true });
@@ -19,6 +19,8 @@ const TICK_MS = 250;
 const SAVE_MS = 1_000;
 /** Between attempts to have a device forget a sequence. */
 const FORGET_MS = 500;
+/** A shorter wait gets no span, in ms. */
+const WAIT_MS = 0.5;
 
 export class Effects {
   private readonly absence = new Absence();
@@ -26,6 +28,8 @@ export class Effects {
   private stopped = false;
   /** By device: what its next quantum waits for. */
   private readonly handing = new Map<string, Promise<unknown>>();
+  /** When each traced request last came back from a device. */
+  private readonly waitingSince = new WeakMap<Request, number>();
   private timers: NodeJS.Timeout[] = [];
 
   constructor(
@@ -215,9 +219,12 @@ export class Effects {
     if (cut) this.interrupt(device, quantum.model);
     const mids = quantum.seqs.map(({ seq }) => seq);
     this.budgets.departed(mids);
+    const handedAt = this.waited(mids);
+    this.traced(quantum);
     try {
       const report = await client.call("device.run", quantum, { instance: device, retry: false });
       this.budgets.landed(mids, quantum.model, report);
+      this.landed(handedAt, device, report);
       for (const { id, output, problem } of this.queue.report(device, quantum.model, report)) {
         this.queue.remove(id);
         if (output) server.reply(id, output);
@@ -239,6 +246,37 @@ export class Effects {
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     this.pump();
+  }
+
+  /** A span for what each waited since its last quantum, or since it came; returns the time. */
+  private waited(mids: readonly string[]): number {
+    const now = performance.now();
+    for (const mid of mids) {
+      const request = this.ctx.server.request(mid);
+      if (request?.trace === undefined) continue;
+      const since = this.waitingSince.get(request) ?? request.startedAt;
+      if (now - since > WAIT_MS) request.trace.add("queue", since, now);
+    }
+    return now;
+  }
+
+  /** Whoever is named with its ids takes its trace to the device. */
+  private traced({ seqs }: Handover["quantum"]): void {
+    for (const { seq, start } of seqs) {
+      const trace = start && this.ctx.server.request(seq)?.trace;
+      if (trace?.kept) start!.trace = trace.traceparent;
+    }
+  }
+
+  private landed(handedAt: number, device: string, { seqs, ms, steps }: Report): void {
+    const now = performance.now();
+    for (const { seq, computed, newIds } of seqs) {
+      const request = this.ctx.server.request(seq);
+      if (request?.trace === undefined) continue;
+      this.waitingSince.set(request, now);
+      const figures = { device, ms, steps, computed, tokens: newIds.length, together: seqs.length };
+      request.trace.add("quantum", handedAt, now, figures);
+    }
   }
 
   private tick(): void {

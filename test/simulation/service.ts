@@ -12,6 +12,7 @@ import { createKey } from "../../kernel/ipc/nkey.ts";
 import { Recorder } from "../../kernel/ipc/recorder.ts";
 import { Server } from "../../kernel/ipc/server.ts";
 import type { Context, Running } from "../../kernel/ipc/service.ts";
+import { Tracer } from "../../kernel/ipc/trace.ts";
 import type { SimBus } from "./broker.ts";
 import { quiet } from "./log.ts";
 import { Exit, type Process, type World } from "./world.ts";
@@ -92,6 +93,7 @@ async function live(
     server,
     recorder,
     log: quiet,
+    tracer: new Tracer({ actor: instance, epoch, ratio: 0, publish: () => {} }),
     instance,
     epoch,
     identity: { instance, epoch, jwt, seed: key.seed, secrets: secrets ?? {} },

@@ -14,10 +14,12 @@ import { keyCommands } from "./commands/key.ts";
 import { modelCommands } from "./commands/model.ts";
 import { rightsCommands } from "./commands/rights.ts";
 import { systemCommands } from "./commands/system.ts";
+import { traceCommands } from "./commands/trace.ts";
 
 export const COMMANDS: readonly Command[] = [
   ...systemCommands,
   ...auditCommands,
+  ...traceCommands,
   ...modelCommands,
   ...driverCommands,
   ...appCommands,

@@ -49,6 +49,8 @@ export const quantumSequence = z.object({
       logprobs: count.optional(),
       /** It ran before: look for what was kept of its KV, here or in files. */
       parked: z.boolean().optional(),
+      /** W3C trace context, where its spans are kept: the device adds its own. */
+      trace: z.string().max(64).optional(),
     })
     .optional(),
 });

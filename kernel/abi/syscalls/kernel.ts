@@ -24,6 +24,23 @@ export const logLine = z.object({
   fields: record.optional(),
 });
 
+/** One piece of work of a trace; see kernel/ipc/trace.ts. */
+export const traceSpan = z.object({
+  trace: z.string(),
+  span: z.string(),
+  parent: z.string(),
+  name: z.string(),
+  actor: z.string(),
+  epoch: count,
+  at: z.number(),
+  ms: z.number(),
+  code: z.string().optional(),
+  id: z.string().optional(),
+  caller: z.string().optional(),
+  principal: z.string().optional(),
+  figures: z.record(z.string(), z.union([z.number(), z.string()])).optional(),
+});
+
 /** One record of the audit. `open` and `close`: the ends of an epoch; `lost`: `times` records that found no room. */
 export const auditRecord = z.object({
   seq: count,
@@ -169,6 +186,32 @@ export const kernel = table({
     input: z.object({ tail: count.default(20), follow: z.boolean().default(false) }),
     chunk: z.object({ events: z.array(z.object({ at: z.number(), subject: z.string(), body: json })) }),
     output: z.object({ events: count }),
+  },
+  trace: {
+    kind: "call",
+    what: "show the spans of one call, by its id or the trace's",
+    right: "person",
+    idempotent: true,
+    ttl: 10_000,
+    input: z.object({ id: z.string().min(1).max(128) }),
+    output: z.object({ trace: z.string(), spans: z.array(traceSpan) }),
+  },
+  traces: {
+    kind: "stream",
+    what: "read which calls have a trace, old and new",
+    right: "person",
+    idempotent: true,
+    ttl: 0,
+    /** `call`: service.call or a service; `failed`: only those whose outcome is no OK; `overMs`: that took so long. */
+    input: z.object({
+      call: z.string().optional(),
+      failed: z.boolean().default(false),
+      overMs: z.number().nonnegative().default(0),
+      tail: count.max(10_000).default(20),
+      follow: z.boolean().default(false),
+    }),
+    chunk: z.object({ calls: z.array(traceSpan) }),
+    output: z.object({ calls: count }),
   },
   audit: {
     kind: "stream",

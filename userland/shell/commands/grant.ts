@@ -5,6 +5,7 @@ import { grantCreds, type Wish } from "../../sdk/grants.ts";
 import type { Command, Options } from "../command.ts";
 
 const MS: Record<string, number> = {
+  ms: 1,
   s: 1_000,
   m: 60_000,
   h: 3_600_000,
@@ -115,8 +116,8 @@ export function count(text: string): number {
 
 /** 90s, 10m, 1h, 7d: in ms. */
 export function time(text: string): number {
-  const [, digits, unit = ""] = /^(\d*)(s|m|h|d|day|hour|minute)$/.exec(text) ?? [];
-  if (digits === undefined) throw new SomaError("EINVAL", `"${text}" is no time: use 90s, 10m, 1h or 7d`);
+  const [, digits, unit = ""] = /^(\d*)(ms|s|m|h|d|day|hour|minute)$/.exec(text) ?? [];
+  if (digits === undefined) throw new SomaError("EINVAL", `"${text}" is no time: use 500ms, 90s, 10m, 1h or 7d`);
   return Number(digits || 1) * MS[unit]!;
 }
 
