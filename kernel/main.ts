@@ -117,6 +117,9 @@ const supervision = supervise({
 // The calls.
 const grants = new GrantTable(grantSigner.publicKey, { running: (holder) => server.runningOf(holder) });
 const audit = createAudit({ bus, instance: "kernel", epoch, grants, log });
+const otlp = process.env.OTEL_EXPORTER_OTLP_ENDPOINT || process.env.OTEL_EXPORTER_OTLP_TRACES_ENDPOINT;
+// Some 100 ms of loading that only those pay who ask for it.
+const exporter = otlp ? (await import("./otlp.ts")).exportTraces(bus, version()) : undefined;
 const tracer = createTracer(bus, "kernel", epoch);
 const table = { children: supervision.children, apps, leases, launcher, kernel: { epoch }, broker: () => broker };
 const server: Server = new Server(bus, {
@@ -157,6 +160,9 @@ log.info({ epoch }, "kernel started");
 // The children, in order.
 await supervision.boot();
 
+/** How long the last spans may take to be exported, ms. */
+const LAST_SPANS = 500;
+
 /** The end of everything, after all children have stopped. */
 async function finish(code: number): Promise<void> {
   supervision.close();
@@ -165,6 +171,7 @@ async function finish(code: number): Promise<void> {
   log.info({ code }, "stopped");
   await server.drain(500);
   tracer.flush();
+  await Promise.race([exporter?.stop(), new Promise((resolve) => setTimeout(resolve, LAST_SPANS))]);
   await audit.close(500);
   hands.stop(code);
 }
