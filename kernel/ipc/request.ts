@@ -78,6 +78,11 @@ export class Request implements RequestInfo {
     return this.abort.signal;
   }
 
+  /** ms that it was given, Infinity without a deadline. */
+  get ttl(): number {
+    return this.deadline - this.startedAt;
+  }
+
   /** ms left, Infinity without a deadline: what to hand on as `ttl`. */
   get left(): number {
     return this.deadline - performance.now();

@@ -11,6 +11,7 @@ import { CONTROL, type Syscalls, syscall } from "../abi/syscalls.ts";
 import type { Audit } from "./audit.ts";
 import type { Bus, Message, Subscription } from "./bus.ts";
 import { watchCallers } from "./callers.ts";
+import { Pace } from "./pace.ts";
 import { Request, type Send } from "./request.ts";
 import type { Tracer } from "./trace.ts";
 
@@ -59,6 +60,7 @@ const CROWD = 32;
 export class Server {
   private readonly requests = new Map<string, Request>();
   private readonly perCaller = new Map<string, number>();
+  private readonly pace = new Pace();
   private readonly timers = new Map<string, NodeJS.Timeout>();
   /** The last that were answered, oldest first. */
   private readonly answered = new Set<string>();
@@ -193,20 +195,21 @@ export class Server {
     if (abi !== "" && Number(abi) !== ABI) {
       throw new SomaError("EINVAL", `the caller speaks abi ${abi}, this system ${ABI}: use the same version of Soma`);
     }
-    const parsed = entry.input.safeParse(decode(message.data) ?? {});
-    if (!parsed.success) throw new SomaError("EINVAL", `${owner}.${call}: ${issueText(parsed.error)}`);
-    if ((CONTROL as readonly string[]).includes(call)) return this.control(caller, call, parsed.data as Control, send);
-    if (!/^[\w-]{1,64}$/.test(id))
-      throw new SomaError("EINVAL", 'header "id" must be 1 to 64 of A-Z, a-z, 0-9, "_", "-"');
+    const control = (CONTROL as readonly string[]).includes(call);
     const mid = `${caller}/${id}`;
     // The same attempt again: it runs already and will be answered once, or was.
-    if (this.requests.has(mid) || this.answered.has(mid)) return;
+    if (!control && (this.requests.has(mid) || this.answered.has(mid))) return;
+    const ttl = message.header(HEADERS.ttl) === "" ? Number.POSITIVE_INFINITY : Number(message.header(HEADERS.ttl));
+    if (!control && !(ttl > 0)) throw new SomaError("ETIME", "the deadline had passed on arrival", { executed: "no" });
+    // Before anything is decoded: turning away must cost next to nothing, or a flood stops all else.
+    if (!control) this.admit(caller, role, call, ttl);
+    const parsed = entry.input.safeParse(decode(message.data) ?? {});
+    if (!parsed.success) throw new SomaError("EINVAL", `${owner}.${call}: ${issueText(parsed.error)}`);
+    if (control) return this.control(caller, call, parsed.data as Control, send);
+    if (!/^[\w-]{1,64}$/.test(id))
+      throw new SomaError("EINVAL", 'header "id" must be 1 to 64 of A-Z, a-z, 0-9, "_", "-"');
     const principal = this.principal(message.header(HEADERS.for), caller, role, `${owner}.${call}`, parsed.data);
-    this.admit(caller, role);
-    const ttl = message.header(HEADERS.ttl);
-    if (ttl !== "" && !(Number(ttl) > 0))
-      throw new SomaError("ETIME", "the deadline had passed on arrival", { executed: "no" });
-    const deadline = ttl === "" ? Number.POSITIVE_INFINITY : performance.now() + Number(ttl);
+    const deadline = performance.now() + ttl;
     const trace = this.options.tracer?.begin(message.header(HEADERS.traceparent));
     const request = new Request(
       {
@@ -230,6 +233,7 @@ export class Server {
     request.noted = this.options.audit?.note(request.caller, request.principal, input);
     this.requests.set(request.mid, request);
     this.perCaller.set(request.caller, (this.perCaller.get(request.caller) ?? 0) + 1);
+    this.pace.began(request.call, request.ttl);
     if (request.left < 0x7fffffff) {
       this.timers.set(
         request.mid,
@@ -302,13 +306,15 @@ export class Server {
       : { principal: caller };
   }
 
-  private admit(caller: string, role: string): void {
+  private admit(caller: string, role: string, call: string, ttl: number): void {
     const { mailbox = LIMITS.mailbox, mailboxPerCaller = LIMITS.mailboxPerCaller } = this.options;
     const outside = role !== "service" && role !== "kernel";
     // Whatever is offered, the beats and replies of what runs get their turn: a flood must not look like a hang.
     const behind = this.requests.size >= CROWD && performance.now() - this.turnedAt > TURN + BEHIND;
-    const greedy = role === "app" && (this.perCaller.get(caller) ?? 0) >= mailboxPerCaller;
-    if (this.requests.size >= mailbox || greedy || (outside && behind)) {
+    const mine = this.perCaller.get(caller) ?? 0;
+    const greedy = role === "app" && mine >= mailboxPerCaller;
+    const late = outside && this.pace.late(call, ttl, mine, this.perCaller.size + (mine === 0 ? 1 : 0));
+    if (this.requests.size >= mailbox || greedy || late || (outside && behind)) {
       throw new SomaError("EBUSY", `${this.options.owner} has its hands full: try again shortly`, {
         retryAfterMs: 100,
       });
@@ -347,6 +353,7 @@ export class Server {
     clearTimeout(this.timers.get(request.mid));
     this.timers.delete(request.mid);
     this.requests.delete(request.mid);
+    this.pace.ended(request.call, request.ttl, outcome.code === "OK");
     this.answered.add(request.mid);
     if (this.answered.size > REMEMBERED) this.answered.delete(this.answered.values().next().value!);
     if (this.working.has(request)) this.working.set(request, performance.now());

@@ -23,7 +23,7 @@ type Part = (rig: Rig, load: Load, figures: Figures, options: RunOptions) => Pro
 /** In this order, on one system, under one load. Rounds are those of a service; what takes longer happens a fifth as often. */
 const PARTS: [string, Part][] = [
   ["kills", (rig, load, figures, { rounds }) => kills(rig, load, figures, rounds)],
-  ["kernel", (rig, load, figures, { rounds }) => kernelKills(rig, load, figures, fifth(rounds))],
+  ["kernel", (rig, load, figures, { rounds }) => kernelKills(rig, load, figures, Math.max(3, fifth(rounds)))],
   ["broker", (rig, load, figures, { rounds }) => brokerKills(rig, load, figures, fifth(rounds))],
   ["stopped", (rig, load, figures, { rounds }) => stopped(rig, load, figures, fifth(rounds))],
   ["drain", (rig, _load, figures, { rounds }) => drain(rig, figures, fifth(rounds))],

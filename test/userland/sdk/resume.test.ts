@@ -141,6 +141,26 @@ test("a seed is chosen where sampling needs one, and stays the same", async () =
   assert.is(asked.at(-1)!.sample.seed, 7, "the caller's own");
 });
 
+test("a stream that had begun waits for its model to be there again; one that had not is told", async () => {
+  serve = async (input, request, attempt) => {
+    if (attempt === 2 || attempt === 3)
+      throw new SomaError("EAGAIN", "the model is being loaded", { executed: "no", retryAfterMs: 20 });
+    await speak(input, request, undefined, attempt === 1 ? 2 : undefined);
+    return attempt === 1 ? die() : end(1);
+  };
+  assert.is(await ask().text(), "one two three four five ");
+  assert.equal(
+    asked.map(({ resume }) => resume?.ids),
+    [undefined, [100, 101], [100, 101], [100, 101]],
+  );
+  asked.length = 0;
+  serve = async () => {
+    throw new SomaError("EAGAIN", "the model is being loaded", { executed: "no" });
+  };
+  assert.is((await failure(ask().text())).code, "EAGAIN");
+  assert.is(asked.length, 1);
+});
+
 test("a refusal is passed on at once and not repeated", async () => {
   serve = async () => {
     throw new SomaError("ENOENT", "no model of that name");
