@@ -209,7 +209,6 @@ export class Server {
     if (!/^[\w-]{1,64}$/.test(id))
       throw new SomaError("EINVAL", 'header "id" must be 1 to 64 of A-Z, a-z, 0-9, "_", "-"');
     const principal = this.principal(message.header(HEADERS.for), caller, role, `${owner}.${call}`, parsed.data);
-    const deadline = performance.now() + ttl;
     const trace = this.options.tracer?.begin(message.header(HEADERS.traceparent));
     const request = new Request(
       {
@@ -219,7 +218,7 @@ export class Server {
         caller,
         principal,
         call,
-        deadline,
+        deadline: performance.now() + ttl,
         traceparent: trace?.traceparent ?? message.header(HEADERS.traceparent),
         trace,
         reply: message.reply,
@@ -311,7 +310,7 @@ export class Server {
     const outside = role !== "service" && role !== "kernel";
     // Whatever is offered, the beats and replies of what runs get their turn: a flood must not look like a hang.
     const behind = this.requests.size >= CROWD && performance.now() - this.turnedAt > TURN + BEHIND;
-    const mine = this.perCaller.get(caller) ?? 0;
+    const mine = this.runningOf(caller);
     const greedy = role === "app" && mine >= mailboxPerCaller;
     const late = outside && this.pace.late(call, ttl, mine, this.perCaller.size + (mine === 0 ? 1 : 0));
     if (this.requests.size >= mailbox || greedy || late || (outside && behind)) {
@@ -384,7 +383,6 @@ interface Control {
   data?: unknown;
   last?: boolean;
 }
-
 function issueText(error: z.ZodError): string {
   return error.issues
     .slice(0, 3)
