@@ -1,16 +1,18 @@
-// Owns quantised weights. Both kinds lie in blocks of BLOCK_K terms of a panel's 16 outputs: 16 scales (bf16), then unsigned
-// weights, 4 terms of an output side by side. int8: one byte a weight, 1..127 around 64, [8][16][4]. int4: half a byte, 0..15
-// around 8; low halves are terms 0..15 of the block, high halves terms 16..31, [4][16][4].
+// Owns quantised weights. Both kinds lie in blocks of BLOCK_K terms of a panel's 16 outputs, 4 terms of an output side by side.
+// int8: 16 scales (bf16), then one byte a weight, 1..127 around 64, [8][16][4]. int4: 16 scales and 16 least weights (bf16),
+// then half a byte a weight, 0..15 steps above the least; low halves are terms 0..15 of the block, high halves terms 16..31,
+// [4][16][4]: what Q4_1 and Q4_K of GGUF hold comes through as it is, but for the rounding of scales.
 // Activations are signed bytes with one scale a block and row, so a block's sum of products is an exact integer, however it
-// is added up; these sums are scaled and added in the order of the blocks. What unsigned weights are too much by, their zero
-// times the sum of the activations, comes with the activations.
+// is added up; these sums are scaled and added in the order of the blocks. A block's sum of activations comes with them: 64
+// times it is what unsigned int8 weights are too much by, and the least weight times it is what int4 lacks.
 #include "infer.h"
 
 #define BLOCK_K 32
 #define STEPS (BLOCK_K / 4)
-// Bytes of a block of weights, and of one row's block of activations: scale, zero's share (i32), 32 activations.
-#define BYTES_I8 (2 * PANEL + BLOCK_K * PANEL)
-#define BYTES_I4 (2 * PANEL + BLOCK_K * PANEL / 2)
+// Bytes of a block of weights before the weights, of all of it, and of one row's block of activations: scale, sum (i32), bytes.
+#define HEAD(bits) ((bits) == 8 ? 2 * PANEL : 4 * PANEL)
+#define BYTES_I8 (HEAD(8) + BLOCK_K * PANEL)
+#define BYTES_I4 (HEAD(4) + BLOCK_K * PANEL / 2)
 #define BYTES_X (8 + BLOCK_K)
 
 // Loops over steps are not unrolled: V8 would keep the loads of all steps in registers, and has 15 of those.
@@ -93,21 +95,30 @@ INLINE void block_sums(const u32 bits, const u32 R, const u32 V, const i8 *x, co
 }
 #endif
 
-// c[R][4 V] += X W over all blocks. x: blocks of R rows: R scales, R zeros' shares, [8][R][4]. w: a panel, from output `first`.
+INLINE v128_t bf16s(const u8 *at) { return wasm_i32x4_shl(wasm_u32x4_load16x4(at), 16); }
+
+// c[R][4 V] += X W over all blocks. x: blocks of R rows: R scales, R sums, [8][R][4]. w: a panel, from output `first`.
 INLINE void tile_quant(const u32 bits, const u32 R, const u32 V, u32 blocks, const u8 *x, const u8 *w, u32 first, f32 *c,
                        u32 c_row) {
   for (u32 block = 0; block < blocks; block++, x += R * BYTES_X, w += bits == 8 ? BYTES_I8 : BYTES_I4) {
     v128_t sums[8];
-    block_sums(bits, R, V, (const i8 *)x + 8 * R, w + 2 * PANEL + 4 * first, sums);
-UNROLLED
+    block_sums(bits, R, V, (const i8 *)x + 8 * R, w + HEAD(bits) + 4 * first, sums);
+    UNROLLED
     for (u32 v = 0; v < V; v++) {
-      v128_t w_scale = wasm_i32x4_shl(wasm_u32x4_load16x4(w + 2 * (first + 4 * v)), 16);
-UNROLLED
+      v128_t w_scale = bf16s(w + 2 * (first + 4 * v));
+      v128_t least = bits == 4 ? bf16s(w + 2 * (PANEL + first + 4 * v)) : SPLAT(0);
+      UNROLLED
       for (u32 i = 0; i < R; i++) {
         f32 *to = c + i * c_row + 4 * v;
-        v128_t sum = wasm_i32x4_sub(sums[i * V + v], wasm_v128_load32_splat(x + 4 * (R + i)));
-        v128_t scale = MUL(w_scale, wasm_v128_load32_splat(x + 4 * i));
-        ST(to, MADD(wasm_f32x4_convert_i32x4(sum), scale, LD(to)));
+        v128_t x_scale = wasm_v128_load32_splat(x + 4 * i), x_sum = wasm_v128_load32_splat(x + 4 * (R + i)), sum = sums[i * V + v];
+        if (bits == 8) {
+          sum = wasm_i32x4_sub(sum, wasm_i32x4_shl(x_sum, 6));
+          ST(to, MADD(wasm_f32x4_convert_i32x4(sum), MUL(w_scale, x_scale), LD(to)));
+        } else {
+          // (q scale + least) x, all terms of the block at once.
+          v128_t all = MADD(wasm_f32x4_convert_i32x4(sum), w_scale, MUL(wasm_f32x4_convert_i32x4(x_sum), least));
+          ST(to, MADD(all, x_scale, LD(to)));
+        }
       }
     }
   }
@@ -149,7 +160,7 @@ INLINE void linear_quant(const u32 bits, const Worker *w, const u32 *a) {
 void linear_i8(const Worker *w, const u32 *a) { linear_quant(8, w, a); }
 void linear_i4(const Worker *w, const u32 *a) { linear_quant(4, w, a); }
 
-// Row-major activations to quantised groups. a: from, floats between its rows, to, K, selected, zero of the weights.
+// Row-major activations to quantised groups. a: from, floats between its rows, to, K, selected.
 void pack_quant(const Worker *w, const u32 *a) {
   u32 rows = row_count(w, a[4]), step = a[1], K = a[3], blocks = blocks_of(K);
   for (u32 row = w->thread * GROUP; row < rows; row += w->control->threads * GROUP) {
@@ -178,7 +189,7 @@ void pack_quant(const Worker *w, const u32 *a) {
         i32 sum = wasm_i32x4_extract_lane(total, 0) + wasm_i32x4_extract_lane(total, 1) +
                   wasm_i32x4_extract_lane(total, 2) + wasm_i32x4_extract_lane(total, 3);
         ((f32 *)to)[i] = peak / 127;
-        ((i32 *)to)[count + i] = (i32)a[5] * sum;
+        ((i32 *)to)[count + i] = sum;
       }
     }
   }
@@ -188,6 +199,7 @@ INLINE const u8 *block_of(const u32 bits, u32 table, u32 row, u32 block, u32 blo
   return (const u8 *)table + (row / PANEL * blocks + block) * (bits == 8 ? BYTES_I8 : BYTES_I4);
 }
 
+// Scale n of a block; behind the 16 scales of int4 come its 16 least weights.
 INLINE f32 scale_of(const u8 *block, u32 n) { return as_f32((u32)((const u16 *)block)[n] << 16); }
 
 INLINE void embed_quant(const u32 bits, const Worker *w, const u32 *a) {
@@ -199,9 +211,10 @@ INLINE void embed_quant(const u32 bits, const Worker *w, const u32 *a) {
     for (u32 k = 0; k < width; k++) {
       const u8 *block = block_of(bits, a[1], ids[row], k / BLOCK_K, blocks);
       u32 in = k % BLOCK_K;
-      i32 q = bits == 8 ? block[2 * PANEL + (in / 4 * PANEL + n) * 4 + in % 4] - 64
-                        : (block[2 * PANEL + (in % 16 / 4 * PANEL + n) * 4 + in % 4] >> in / 16 * 4 & 15) - 8;
-      to[k] = (f32)q * scale_of(block, n);
+      const u8 *q = block + HEAD(bits);
+      to[k] = bits == 8 ? (f32)(q[(in / 4 * PANEL + n) * 4 + in % 4] - 64) * scale_of(block, n)
+                        : (f32)(q[(in % 16 / 4 * PANEL + n) * 4 + in % 4] >> in / 16 * 4 & 15) * scale_of(block, n) +
+                              scale_of(block, PANEL + n);
     }
   }
 }
@@ -215,50 +228,77 @@ INLINE u16 bf16_of(f32 x) {
   return (u16)((bits.u + 0x7fff + (bits.u >> 16 & 1)) >> 16);
 }
 
-// The scale, a bf16, with which `x` of 32 terms loses least in `least` .. `most` steps: a few around the one that makes the
-// largest magnitude fit. The side of zero with one step more takes the largest.
-INLINE f32 best_scale(const f32 *x, f32 least, f32 most, u32 tries) {
-  v128_t lows = SPLAT(0), highs = SPLAT(0);
+INLINE f32 rounded_bf16(f32 x) { return as_f32((u32)bf16_of(x) << 16); }
+
+// x[32] is about least + q scale, q = 0 .. most. Both are bf16.
+typedef struct { f32 scale, least; } Line;
+
+INLINE v128_t steps_of(v128_t x, Line line, f32 most) {
+  v128_t q = MUL(SUB(x, SPLAT(line.least)), SPLAT(line.scale != 0 ? 1 / line.scale : 0));
+  return wasm_f32x4_max(SPLAT(0), wasm_f32x4_min(SPLAT(most), wasm_f32x4_nearest(q)));
+}
+
+INLINE f32 squares(const f32 *x, Line line, f32 most) {
+  v128_t sum = SPLAT(0);
   for (u32 k = 0; k < BLOCK_K; k += 4) {
-    lows = wasm_f32x4_max(lows, wasm_f32x4_neg(LD(x + k)));
-    highs = wasm_f32x4_max(highs, LD(x + k));
+    v128_t off = SUB(SUB(LD(x + k), SPLAT(line.least)), MUL(steps_of(LD(x + k), line, most), SPLAT(line.scale)));
+    sum = ADD(sum, MUL(off, off));
   }
-  f32 low = lanes_max(lows), high = lanes_max(highs), peak = low > high ? -low : high, best = 0, error = __builtin_inff();
-  if (peak == 0) return 0;
-  for (u32 i = 0; i < tries; i++) {
-    f32 scale = as_f32((u32)bf16_of(peak / (least + 0.25f * (f32)i)) << 16);
-    v128_t inverse = SPLAT(1 / scale), sum = SPLAT(0);
-    for (u32 k = 0; k < BLOCK_K; k += 4) {
-      v128_t q = wasm_f32x4_nearest(MUL(LD(x + k), inverse));
-      q = wasm_f32x4_max(SPLAT(least), wasm_f32x4_min(SPLAT(most), q));
-      v128_t off = SUB(LD(x + k), MUL(q, SPLAT(scale)));
-      sum = ADD(sum, MUL(off, off));
-    }
-    f32 total = lanes_sum(sum);
-    if (total < error) error = total, best = scale;
+  return lanes_sum(sum);
+}
+
+// The line of least squares through x over the steps that `from` gives it.
+INLINE Line fit(const f32 *x, Line from, f32 most) {
+  v128_t q1 = SPLAT(0), q2 = SPLAT(0), x1 = SPLAT(0), xq = SPLAT(0);
+  for (u32 k = 0; k < BLOCK_K; k += 4) {
+    v128_t q = steps_of(LD(x + k), from, most);
+    q1 = ADD(q1, q), q2 = ADD(q2, MUL(q, q)), x1 = ADD(x1, LD(x + k)), xq = ADD(xq, MUL(q, LD(x + k)));
+  }
+  f32 n = BLOCK_K, sq = lanes_sum(q1), sqq = lanes_sum(q2), sx = lanes_sum(x1), sxq = lanes_sum(xq), det = n * sqq - sq * sq;
+  if (det <= 0) return from;
+  return (Line){rounded_bf16((n * sxq - sq * sx) / det), rounded_bf16((sqq * sx - sq * sxq) / det)};
+}
+
+// The line of 16 steps that loses least of x among a few around the one from its least to its largest.
+INLINE Line best_line(const f32 *x) {
+  v128_t lows = LD(x), highs = LD(x);
+  for (u32 k = 4; k < BLOCK_K; k += 4) lows = wasm_f32x4_min(lows, LD(x + k)), highs = wasm_f32x4_max(highs, LD(x + k));
+  f32 low = -lanes_max(wasm_f32x4_neg(lows)), high = lanes_max(highs), error = __builtin_inff();
+  Line best = {0, rounded_bf16(low)};
+  for (u32 i = 0; i < 9; i++) {
+    Line line = fit(x, (Line){(high - low) / (13.5f + 0.25f * (f32)i), low}, 15);
+    f32 now = squares(x, line, 15);
+    if (now < error) error = now, best = line;
   }
   return best;
 }
 
+// 127 steps around zero that reach as far as x does.
+INLINE Line even_line(const f32 *x) {
+  v128_t most = SPLAT(0);
+  for (u32 k = 0; k < BLOCK_K; k += 4) most = wasm_f32x4_max(most, wasm_f32x4_abs(LD(x + k)));
+  return (Line){rounded_bf16(lanes_max(most) / 63), 0};
+}
+
 // Writes x, 32 terms of output n, to `block`.
-INLINE void quantise(const u32 bits, const f32 *x, f32 scale, f32 least, f32 most, u8 *block, u32 n) {
-  v128_t q[STEPS], inverse = SPLAT(scale != 0 ? 1 / scale : 0);
+INLINE void quantise(const u32 bits, const f32 *x, Line line, u8 *block, u32 n) {
+  v128_t q[STEPS];
   UNROLLED
   for (u32 k = 0; k < STEPS; k++) {
-    q[k] = wasm_f32x4_nearest(MUL(LD(x + 4 * k), inverse));
-    q[k] = wasm_f32x4_max(SPLAT(least), wasm_f32x4_min(SPLAT(most), q[k]));
-    q[k] = wasm_i32x4_trunc_sat_f32x4(ADD(q[k], SPLAT(bits == 8 ? 64 : 8)));
+    v128_t whole = bits == 4 ? steps_of(LD(x + 4 * k), line, 15)
+                             : wasm_f32x4_nearest(MUL(LD(x + 4 * k), SPLAT(line.scale != 0 ? 1 / line.scale : 0)));
+    if (bits == 8) whole = ADD(wasm_f32x4_max(SPLAT(-63), wasm_f32x4_min(SPLAT(63), whole)), SPLAT(64));
+    q[k] = wasm_i32x4_trunc_sat_f32x4(whole);
   }
   UNROLLED
   for (u32 k = 0; k < (bits == 8 ? STEPS : STEPS / 2); k++) {
     v128_t all = bits == 8 ? q[k] : wasm_v128_or(q[k], wasm_i32x4_shl(q[k + STEPS / 2], 4));
     v128_t narrow = wasm_i16x8_narrow_i32x4(all, all);
-    wasm_v128_store32_lane(block + 2 * PANEL + (k * PANEL + n) * 4, wasm_u8x16_narrow_i16x8(narrow, narrow), 0);
+    wasm_v128_store32_lane(block + HEAD(bits) + (k * PANEL + n) * 4, wasm_u8x16_narrow_i16x8(narrow, narrow), 0);
   }
 }
 
 INLINE void panel_quant(const u32 bits, const f32 *from, u32 rows, u32 K, u8 *to) {
-  f32 least = bits == 8 ? -63 : -8, most = bits == 8 ? 63 : 7;
   for (u32 k = 0; k < K; k += BLOCK_K, to += bits == 8 ? BYTES_I8 : BYTES_I4)
     for (u32 n = 0; n < PANEL; n++) {
       f32 edge[BLOCK_K];
@@ -267,9 +307,10 @@ INLINE void panel_quant(const u32 bits, const f32 *from, u32 rows, u32 K, u8 *to
         for (u32 i = 0; i < BLOCK_K; i++) edge[i] = n < rows && k + i < K ? x[i] : 0;
         x = edge;
       }
-      f32 scale = best_scale(x, least, most, bits == 8 ? 1 : 9);
-      ((u16 *)to)[n] = bf16_of(scale);
-      quantise(bits, x, scale, least, most, to, n);
+      Line line = bits == 8 ? even_line(x) : best_line(x);
+      ((u16 *)to)[n] = bf16_of(line.scale);
+      if (bits == 4) ((u16 *)to)[PANEL + n] = bf16_of(line.least);
+      quantise(bits, x, line, to, n);
     }
 }
 

@@ -9,8 +9,8 @@ export type Dtype = "f32" | "int8" | "int4";
 /** Outputs in a weight panel (kernels/infer.h). */
 export const panel = 16;
 /** Bytes of a panel's next 32 terms: 16 bf16 scales and the weights (kernels/quant.c). */
-const blockBytesOf = { int8: 2 * panel + 32 * panel, int4: 2 * panel + 16 * panel } as const;
-/** Bytes of one row's next 32 activations when they are quantised: scale, zero's share, one byte each. */
+const blockBytesOf = { int8: 2 * panel + 32 * panel, int4: 4 * panel + 16 * panel } as const;
+/** Bytes of one row's next 32 activations when they are quantised: scale, sum, one byte each. */
 const activationBytes = 40;
 export const maxThreads = 16;
 /** Rows of one forward pass, and how many of them the output layer takes at a time (logits are the widest rows). */

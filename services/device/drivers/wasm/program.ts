@@ -12,9 +12,6 @@ const op = {
 
 const opWords = 16;
 
-/** What stands for 0 in the unsigned weights of a quantised matrix. */
-const zero = { f32: 0, int8: 64, int4: 8 } as const;
-
 /** Addresses of the three programs. */
 export interface Programs {
   /** All layers, from ids to the last hidden states (x). */
@@ -52,7 +49,7 @@ export function writePrograms(shape: Shape, layout: Layout, memory: WebAssembly.
   const norm = (gain: number, selected: 0 | 1) => emit(op.norm, 0, x, gain, normed, width, epsilon, selected);
   // The activations as the matrix wants them that they are for, or several alike.
   const pack = (from: number, { dtype, columns }: Matrix, selected: 0 | 1) =>
-    emit(op.pack[dtype], 1, from, padded(columns), packed, columns, selected, zero[dtype]);
+    emit(op.pack[dtype], 1, from, padded(columns), packed, columns, selected);
   const linear = (
     matrix: Matrix,
     bias: number,

@@ -5,8 +5,8 @@ import { loadKernels, stackBytes } from "../../../../services/device/kernels/loa
 
 const [controlAt, programAt, heap] = [stackBytes, stackBytes + 4096, stackBytes + 8192];
 const kinds = {
-  int8: { panel: "panel_i8", linear: 7, zero: 64, least: -63, most: 63 },
-  int4: { panel: "panel_i4", linear: 13, zero: 8, least: -8, most: 7 },
+  int8: { panel: "panel_i8", linear: 7 },
+  int4: { panel: "panel_i4", linear: 13 },
 } as const;
 type Kind = keyof typeof kinds;
 
@@ -45,7 +45,7 @@ function run(kind: Kind, rows: number, N: number, K: number, relaxed: boolean) {
   for (const [i, row] of x.entries()) floats.set(row, from / 4 + i * even);
   floats.set(bias, biasAt / 4);
   words.set([1, rows], controlAt / 4);
-  words.set([5, 0, from, even, packed, K, 0, kinds[kind].zero], programAt / 4);
+  words.set([5, 0, from, even, packed, K, 0], programAt / 4);
   words.set([kinds[kind].linear, 0, packed, weights, biasAt, to, out, N, K, 0, 0], programAt / 4 + 16);
   call.infer_lead!(controlAt, programAt);
   const c = x.map((_, i) => floats.slice(to / 4 + i * out, to / 4 + i * out + N));
@@ -56,16 +56,18 @@ function run(kind: Kind, rows: number, N: number, K: number, relaxed: boolean) {
 function weightOf(kind: Kind, blocks: Uint8Array, n: number, k: number, K: number): number {
   const panels = Math.floor(n / 16) * panelBytes(kind, K);
   const block = panels + Math.floor(k / 32) * panelBytes(kind, 32);
-  const scale = new DataView(new ArrayBuffer(4));
-  scale.setUint8(0, blocks[block + 2 * (n % 16) + 1]!);
-  scale.setUint8(1, blocks[block + 2 * (n % 16)]!);
-  const at = (step: number) => block + 32 + (step * 16 + (n % 16)) * 4 + (k % 4);
+  const bf16 = (at: number): number => {
+    const view = new DataView(new ArrayBuffer(4));
+    view.setUint16(0, blocks[block + 2 * at]! + 256 * blocks[block + 2 * at + 1]!);
+    return view.getFloat32(0);
+  };
+  const scale = bf16(n % 16);
+  const first = block + (kind === "int8" ? 32 : 64);
+  const at = (step: number) => first + (step * 16 + (n % 16)) * 4 + (k % 4);
   const inside = k % 32;
-  const q =
-    kind === "int8"
-      ? blocks[at(Math.floor(inside / 4))]!
-      : (blocks[at(Math.floor((inside % 16) / 4))]! >> (inside < 16 ? 0 : 4)) & 15;
-  return (q - kinds[kind].zero) * scale.getFloat32(0);
+  return kind === "int8"
+    ? (blocks[at(Math.floor(inside / 4))]! - 64) * scale
+    : ((blocks[at(Math.floor((inside % 16) / 4))]! >> (inside < 16 ? 0 : 4)) & 15) * scale + bf16(16 + (n % 16));
 }
 
 /** What is left of activations that are bytes with a scale for each 32. */
