@@ -98,8 +98,9 @@ export const padded = (rows: number): number => Math.ceil(rows / panel) * panel;
 export const panelBytes = (dtype: Dtype, columns: number): number =>
   dtype === "f32" ? 4 * panel * columns : blockBytesOf[dtype] * Math.ceil(columns / 32);
 
-// 4 bits are too few for the table of tokens and the output layer, which every token's probability goes through once more.
-const tableDtype = (dtype: Dtype): Dtype => (dtype === "int4" ? "int8" : dtype);
+// 4 bits are too few for the table of tokens, the output layer, values and what comes down from the wide layer: llama.cpp's
+// Q4_K_M keeps more bits for the same ones. Gemma 3 270M loses 15 % of perplexity with 4 bits there.
+const finer = (dtype: Dtype): Dtype => (dtype === "int4" ? "int8" : dtype);
 
 /** Lays a model out. Pure; the caller compares `bytes.total` with what a memory holds. */
 export function layOut(shape: Shape, dtype: Dtype, blocks: number, threads: number): Layout {
@@ -130,15 +131,15 @@ export function layOut(shape: Shape, dtype: Dtype, blocks: number, threads: numb
   const program = take(programBytes(shape.layers));
 
   const weightsFrom = end;
-  const embedding = matrix(vocab, width, tableDtype(dtype));
-  const head = shape.tied ? embedding : matrix(vocab, width, tableDtype(dtype));
+  const embedding = matrix(vocab, width, finer(dtype));
+  const head = shape.tied ? embedding : matrix(vocab, width, finer(dtype));
   const finalNorm = floats(width);
   const bias = (has: boolean, rows: number): number => (has ? floats(padded(rows)) : 0);
   const layers = Array.from({ length: shape.layers }, (): LayerLayout => {
     const q = matrix(qWidth, width);
-    const [k, v] = [matrix(kWidth, width), matrix(kWidth, width)];
+    const [k, v] = [matrix(kWidth, width), matrix(kWidth, width, finer(dtype))];
     const o = matrix(width, qWidth);
-    const [gate, up, down] = [matrix(ffn, width), matrix(ffn, width), matrix(width, ffn)];
+    const [gate, up, down] = [matrix(ffn, width), matrix(ffn, width), matrix(width, ffn, finer(dtype))];
     return {
       ...{ q, k, v, o, gate, up, down, attentionNorm: floats(width), mlpNorm: floats(width) },
       attentionOutNorm: shape.gemma ? floats(width) : 0,
