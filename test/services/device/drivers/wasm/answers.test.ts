@@ -61,7 +61,8 @@ async function perplexity(model: LoadedModel, ids: number[]): Promise<number> {
  * is the f32 model's own: these bounds only find what is broken. What real models must keep (1 % and 5 %) is checked in
  * test/services/model/weights/real.test.ts.
  */
-const tolerance = { int8: 0.02, int4: 0.35 } as const;
+// Random weights lose more than learned ones (weights/real.test.ts holds those to 1 % and 5 %): this sees breakage only.
+const tolerance = { int8: 0.02, int4: 0.25 } as const;
 
 for (const name of ["llama", "mistral", "qwen2", "qwen3", "gemma3"]) {
   const dir = path.join(fixtures, name);
