@@ -43,6 +43,8 @@ export class Broker {
     readonly random: Random,
     /** Told of each fault that struck. */
     private readonly struck: (kind: string) => void,
+    /** Told of each message that is published, and whether it is taken. */
+    private readonly published: (bus: SimBus, subject: string, taken: boolean) => void,
   ) {}
 
   connect(owner: Owner, token: Token): SimBus {
@@ -107,9 +109,17 @@ export class Broker {
 
   private drop(bus: SimBus, event: BusEvent): void {
     this.forget(bus);
-    bus.connected = false;
     bus.closed = true;
-    this.tell(bus, event, this.random.between(0, 3));
+    // Until it hears of that, it writes on.
+    this.clock.after(
+      this.random.between(0, 30),
+      "bus closed",
+      () => {
+        bus.connected = false;
+        bus.emit(event);
+      },
+      bus.owner,
+    );
   }
 
   private tell(bus: SimBus, event: BusEvent, ms: number): void {
@@ -126,7 +136,9 @@ export class Broker {
 
   publish(bus: SimBus, subject: string, data: Uint8Array, headers: Headers | undefined, reply: string): void {
     this.clock.note(`> ${bus.name} ${subject}`);
-    if (bus.closed || this.revoked.has(bus.token.publicKey)) return;
+    const taken = !bus.closed && !this.revoked.has(bus.token.publicKey);
+    this.published(bus, subject, taken);
+    if (!taken) return;
     if (!allowed(bus.token.permissions, subject))
       return this.tell(bus, { type: "denied", operation: "publish", subject }, 1);
     this.route(subject, data, headers, reply);

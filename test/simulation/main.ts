@@ -6,7 +6,8 @@ import type { Outcome } from "./seed.ts";
 import { INVARIANTS } from "./world.ts";
 
 const HELP = `npm run sim -- [--seeds 1000] [--from 1] [--workers 2]   many seeds
-npm run sim -- --seed N [--trace]                       one, with all that happens`;
+npm run sim -- --seed N [--trace]                       one, with all that happens
+npm run sim -- --mutant NAME [--seeds 200]              with a defect put in, until a seed finds it; "all" for each of them`;
 
 /** Each kind of fault must strike in so many of the seeds, and each seed must have so many events. */
 const SHARE = 0.05;
@@ -20,23 +21,25 @@ const { values: options } = parseArgs({
     seeds: { type: "string", default: "1000" },
     from: { type: "string", default: "1" },
     workers: { type: "string", default: "2" },
+    mutant: { type: "string" },
     trace: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
   },
 });
 
 if (options.help) say(HELP);
-else if (options.seed !== undefined) await one(Number(options.seed), options.trace);
+else if (options.seed !== undefined) await one(Number(options.seed), options.trace, options.mutant);
+else if (options.mutant !== undefined) await hunt(options.mutant, Number(options.from), Number(options.seeds));
 else await many(Number(options.from), Number(options.seeds), Number(options.workers));
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
-async function one(seed: number, trace: boolean): Promise<void> {
+async function one(seed: number, trace: boolean, mutant: string | undefined): Promise<void> {
   const { runSeed } = await import("./seed.ts");
   const lines: string[] = [];
-  const outcome = await runSeed(seed, trace ? (line) => lines.push(line) : undefined);
+  const outcome = await runSeed(seed, trace ? (line) => lines.push(line) : undefined, mutant);
   // Written after the run, whose clock is not that of the terminal.
   for (const line of lines) say(line);
   for (const line of outcome.violations) say(`BROKEN ${line}`);
@@ -44,6 +47,23 @@ async function one(seed: number, trace: boolean): Promise<void> {
   say(`struck: ${list(outcome.struck)}`);
   say(`outcomes: ${list(outcome.outcomes)}`);
   process.exit(outcome.violations.length === 0 ? 0 : 1);
+}
+
+/** Fails unless each mutant is found within so many seeds, by a promise that it breaks. */
+async function hunt(name: string, from: number, seeds: number): Promise<void> {
+  const { MUTANTS } = await import("./mutants.ts");
+  const { runSeed } = await import("./seed.ts");
+  let missed = 0;
+  for (const mutant of name === "all" ? Object.keys(MUTANTS) : [name]) {
+    let [seed, found] = [from, undefined as string | undefined];
+    for (; seed < from + seeds && found === undefined; seed++) {
+      const { violations } = await runSeed(seed, undefined, mutant);
+      found = violations.find((line) => MUTANTS[mutant]!.breaks.some((promise) => line.startsWith(`${promise}:`)));
+    }
+    if (found === undefined) missed += 1;
+    say(`${mutant.padEnd(14)} ${found ? `found after ${seed - from} seeds: ${found.split("\n")[0]}` : "NOT FOUND"}`);
+  }
+  process.exit(missed === 0 ? 0 : 1);
 }
 
 async function many(from: number, seeds: number, workers: number): Promise<void> {

@@ -4,6 +4,7 @@ import { BLOCKS, device, MODELS } from "./device.ts";
 import { Faults } from "./faults.ts";
 import { kernelProgram } from "./kernel.ts";
 import { model } from "./model.ts";
+import { mutate } from "./mutants.ts";
 import { People } from "./people.ts";
 import { auth, memory, scheduler } from "./services.ts";
 import { checkSupervision } from "./supervision.ts";
@@ -27,7 +28,9 @@ const CALM_MS = 70_000;
 /** What stops must stop within. */
 const STOP_MS = 10_000;
 
-export async function runSeed(seed: number, trace?: (line: string) => void): Promise<Outcome> {
+/** `mutant`: a promise of the product that is broken on purpose. */
+export async function runSeed(seed: number, trace?: (line: string) => void, mutant?: string): Promise<Outcome> {
+  const repair = mutant === undefined ? () => {} : mutate(mutant);
   const world = new World(seed, PROGRAMS);
   const { clock } = world;
   clock.trace = trace;
@@ -45,6 +48,7 @@ export async function runSeed(seed: number, trace?: (line: string) => void): Pro
     await run(world, people);
   } finally {
     restore();
+    repair();
     process.off("uncaughtException", bug);
     process.off("unhandledRejection", bug);
   }
@@ -80,6 +84,9 @@ async function run(world: World, people: People): Promise<void> {
   world.check("nobody waits for ever", people.open === 0, () => `${people.open} requests`);
   await leftovers(world, people);
 
+  // A kernel that hung at the end of the faults was killed meanwhile.
+  const again = clock.now + CALM_MS;
+  await until(world, () => allReady(world) || clock.now > again);
   const began = clock.now;
   world.report({ type: "shutdown" });
   await until(world, () => world.stopped !== undefined || clock.now > began + STOP_MS);

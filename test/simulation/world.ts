@@ -128,13 +128,14 @@ export class World {
     this.random = new Random(seed);
     this.clock = new Clock(this.random);
     const strike = (kind: string) => this.strike(kind);
-    this.broker = new Broker(this.clock, this.random, strike);
+    this.broker = new Broker(this.clock, this.random, strike, (bus, subject, carried) =>
+      this.late(bus, carried, subject),
+    );
     this.store = new Store(
       this.broker,
       strike,
       (bus, bucket) => this.written(bus, bucket),
-      (bus) =>
-        this.check("late writes are refused", bus.closed || this.revoked.has(bus.token.publicKey), () => bus.name),
+      (bus) => this.late(bus, false, "a bucket"),
       () => this.flaky,
     );
   }
@@ -164,8 +165,16 @@ export class World {
     return this.broker.connect(owner, token);
   }
 
+  /** What comes of one whose successor has registered is refused, by the broker and by the stores behind it. */
+  private late(bus: SimBus, carried: boolean, where: string): void {
+    const { name, epoch } = bus.token as Token & { epoch?: number };
+    if (epoch === undefined || epoch >= (this.epochs.get(name) ?? 0)) return;
+    this.check("late writes are refused", !carried, () => `${name} of epoch ${epoch} wrote to ${where}`);
+  }
+
   /** Nothing is written in an epoch that is over. */
   private written(bus: SimBus, bucket: string): void {
+    this.late(bus, true, bucket);
     const { name, epoch } = bus.token as Token & { epoch?: number };
     if (epoch === undefined) return;
     const newest = name === "kernel" ? this.kernels : (this.epochs.get(name) ?? 0);
@@ -237,8 +246,9 @@ export class World {
 
   startKernel(): void {
     if (this.stopped !== undefined) return;
-    const process = this.fork("kernel", {});
-    this.kernel = process;
+    // Of the former one nothing is asked any more.
+    this.supervision = undefined;
+    this.kernel = this.fork("kernel", {});
   }
 
   fork(id: string, env: Record<string, string>): Process {
