@@ -30,6 +30,10 @@ export function calls(device: Pick<Actor<typeof deviceMachine>, "send">, effects
       effects.resident(model).interrupt();
       return {};
     },
+    hold: ({ ms }) => {
+      effects.hold.set(ms);
+      return {};
+    },
     snapshot: ({ model, seq }) => effects.resident(model).snapshot(seq),
     restore: ({ model, seq, file }) => effects.resident(model).restore(seq, file),
     train: (input, { mid, signal }) => {

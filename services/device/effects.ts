@@ -11,6 +11,7 @@ import type { DriverRow } from "./drivers/registry.ts";
 import { weightBytesOf } from "./drivers/wasm/layout.ts";
 import type { Files } from "./files.ts";
 import type { Hardware } from "./hardware.ts";
+import { Hold } from "./hold.ts";
 import type { TrainInput, TrainOutput } from "./job.ts";
 import type { LoadInput, Row, RunInput, RunOutput } from "./model.ts";
 import { Outbox } from "./outbox.ts";
@@ -41,6 +42,7 @@ const RELEASE_MS = 1_000;
 
 export class Effects {
   readonly residents = new Map<string, Resident>();
+  readonly hold = new Hold();
   /** Models that are here or on their way. */
   private readonly reserved = new Set<string>();
   private readonly telling: NodeJS.Timeout;
@@ -62,7 +64,7 @@ export class Effects {
   /** What `device.list` says. */
   list(): z.output<typeof device.list.output> {
     const { ctx, hardware, drivers } = this.options;
-    return { device: ctx.instance, ...hardware, drivers, models: this.rows() };
+    return { device: ctx.instance, ...hardware, drivers, models: this.rows(), trainings: this.trainings.size };
   }
 
   rows(): Row[] {
@@ -155,12 +157,15 @@ export class Effects {
     const request = ctx.server.request(mid);
     const stop = new AbortController();
     this.trainings.set(mid, stop);
+    // Whoever decides when training rests hears of it.
+    this.announce();
     try {
       return await train(input, {
         client: ctx.client,
         principal: request?.principal ?? { principal: ctx.instance },
         budgetBytes: hardware.budgetBytes,
         signal: stop.signal,
+        hold: this.hold,
         progress: (chunk) => {
           progress(chunk);
           // A slow reader misses some figures, but no checkpoint.
@@ -169,6 +174,7 @@ export class Effects {
       });
     } finally {
       this.trainings.delete(mid);
+      this.announce();
     }
   }
 

@@ -6,6 +6,7 @@ import { LIMITS } from "../../kernel/abi/limits.ts";
 import type { Client } from "../../kernel/ipc/client.ts";
 import type { Progress as Step } from "./engine/run.ts";
 import type { TrainSpecInput } from "./engine/spec.ts";
+import type { Hold } from "./hold.ts";
 import type { TrainInput, TrainOutput } from "./job.ts";
 import { startTraining } from "./train.ts";
 
@@ -18,6 +19,7 @@ export interface TrainingOptions {
   principal: Principal;
   budgetBytes: number;
   signal: AbortSignal;
+  hold: Pick<Hold, "add">;
   progress: (progress: Progress) => void;
 }
 
@@ -47,6 +49,8 @@ export async function train(input: TrainInput, options: TrainingOptions): Promis
       storing.catch(() => {});
     },
   });
+  const free = options.hold.add(training);
+  signal.addEventListener("abort", free, { once: true });
   try {
     const { weights, metrics } = await training;
     const { step, loss, validationLoss, stopped } = metrics;
@@ -59,6 +63,7 @@ export async function train(input: TrainInput, options: TrainingOptions): Promis
       stopped,
     };
   } finally {
+    free();
     await storing;
   }
 }

@@ -1,19 +1,17 @@
 // Owns the effects that the machines name: promises and actions that touch the world.
-import { createReadStream, existsSync } from "node:fs";
-import { join } from "node:path";
 import { fromCallback, fromPromise } from "xstate";
-import { isSomaError, SomaError } from "../../kernel/abi/errors.ts";
-import { ALL, subjects } from "../../kernel/abi/subjects.ts";
+import { decode } from "../../kernel/abi/codec.ts";
+import { SomaError } from "../../kernel/abi/errors.ts";
+import { subjects } from "../../kernel/abi/subjects.ts";
 import type { Bus } from "../../kernel/ipc/bus.ts";
 import type { Context } from "../../kernel/ipc/service.ts";
-import { storeBlob } from "./blobs.ts";
-import { WEIGHTS } from "./folders.ts";
 import { type Job, jobMachine } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import { modelMachine } from "./machine.ts";
+import { load, unload } from "./replicas.ts";
 import { type RequestInput, requestMachine } from "./request.ts";
 import type { Requests } from "./requests.ts";
-import { type Loaded, type ResidentInput, residentMachine } from "./resident.ts";
+import { type ResidentInput, residentMachine } from "./resident.ts";
 import type { Residents } from "./residents.ts";
 import type { Training } from "./training.ts";
 
@@ -32,43 +30,12 @@ export function residentLogic(
   });
 }
 
-/** Loads by path; where a device has another disk, the weights go to memory once and are fetched from there. */
-async function load({ client }: Pick<Context, "client">, residents: Residents, id: string): Promise<Loaded> {
-  const { dir, config, bytes, sha256, dtype } = residents.wanted(id);
-  const path = join(dir, WEIGHTS);
-  const input = (blob?: string) => ({
-    model: id,
-    config,
-    files: { dir, weights: { path, sha256, bytes, ...(blob ? { blob } : {}) } },
-    dtype,
-  });
-  try {
-    return await client.call("device.load", input());
-  } catch (error) {
-    const elsewhere = isSomaError(error, "ENOENT") && existsSync(path);
-    const full = isSomaError(error, "ENOMEM") || isSomaError(error, "EAGAIN");
-    // What nobody uses and no alias names makes room.
-    if (!elsewhere && !(full && (await residents.makeRoom()))) throw error;
-    return await client.call(
-      "device.load",
-      input(elsewhere ? await storeBlob(client, createReadStream(path), bytes) : undefined),
-    );
-  }
-}
-
-async function unload({ client, log }: Pick<Context, "client" | "log">, id: string): Promise<void> {
-  try {
-    await client.call("device.unload", { model: id }, { instance: ALL });
-  } catch (error) {
-    // Its device is gone, and the model with it; or it was there no more.
-    if (!(error instanceof SomaError)) throw error;
-    log.warn({ model: id, code: error.code }, "not unloaded");
-  }
-}
-
-/** A device that goes down takes its models with it. */
+/** A device that goes down takes its models with it, and one that comes is to have them. */
 export function watchDevices(bus: Bus, residents: Residents): void {
-  bus.subscribe(`${subjects.event("kernel", "down")}.device.>`, () => residents.down());
+  bus.subscribe(`${subjects.event("kernel", "down")}.device.>`, () => residents.devicesChanged());
+  bus.subscribe(subjects.event("kernel", "life.ready"), ({ data }) => {
+    if ((decode(data) as { service?: string }).service === "device") residents.devicesChanged();
+  });
 }
 
 export interface Parts {

@@ -24,8 +24,8 @@ export const residentMachine = setup({
       /** `who` will use it; told again without harm. */
         | { type: "need"; who: string }
         | { type: "release"; who: string }
-        /** A device went down: perhaps it was there. */
-        | { type: "down" }
+        /** A device went down, and perhaps it was there; or one came, and is to have it too. */
+        | { type: "changed" }
         /** Nobody wants it any more: unload it as soon as nobody uses it. */
         | { type: "retire" },
   },
@@ -61,7 +61,7 @@ export const residentMachine = setup({
     // Somebody may have come while it was unloaded.
     absent: { always: { guard: "used", target: "loading" }, on: { need: { actions: "take" } } },
     loading: {
-      on: { need: { actions: "take" }, down: { target: "loading", reenter: true } },
+      on: { need: { actions: "take" }, changed: { target: "loading", reenter: true } },
       invoke: {
         src: "load",
         input: ({ context: { id } }) => ({ id }),
@@ -73,8 +73,8 @@ export const residentMachine = setup({
       initial: "idle",
       on: {
         need: { target: ".used", actions: "take" },
-        // Loading what is there already is answered at once, and what was lost is loaded again.
-        down: "loading",
+        // Loading what is there already is answered at once; what was lost is loaded again.
+        changed: "loading",
       },
       states: {
         idle: {

@@ -68,9 +68,9 @@ export class Residents {
     return typeof value === "string" || value === undefined ? value : Object.keys(value)[0];
   }
 
-  /** A device went down: what was there is loaded again. */
-  down(): void {
-    for (const actor of this.actors.values()) actor.send({ type: "down" });
+  /** A device went down: what was there is loaded again. Or one came: what is in use is loaded there as well. */
+  devicesChanged(): void {
+    for (const actor of this.actors.values()) actor.send({ type: "changed" });
   }
 
   /** To be unloaded when its last user is gone. */

@@ -11,8 +11,9 @@ import { Absence } from "./absence.ts";
 import type { SavedAccount } from "./accounts.ts";
 import type { Board, Handover, Input, Placement, Report } from "./board.ts";
 import type { Budgets } from "./budgets.ts";
+import { Holds } from "./holds.ts";
 
-const listed = deviceCalls.list.output.pick({ device: true, models: true });
+const listed = deviceCalls.list.output.pick({ device: true, models: true, trainings: true });
 type Listed = z.output<typeof listed>;
 
 const TICK_MS = 250;
@@ -24,6 +25,12 @@ const WAIT_MS = 0.5;
 
 export class Effects {
   private readonly absence = new Absence();
+  private readonly holds = new Holds((device, ms) => {
+    // One that does not hear it is told again by the next lease.
+    this.ctx.client.call("device.hold", { ms }, { instance: device, retry: false }).catch((error) => {
+      if (!isSomaError(error)) this.ctx.crash(error);
+    });
+  });
   private pumping = false;
   private stopped = false;
   /** By device: what its next quantum waits for. */
@@ -50,7 +57,9 @@ export class Effects {
       if (parsed.success && parsed.data.device === subject.split(".")[1]) this.announce(parsed.data, body.epoch ?? 0);
     });
     bus.subscribe("evt.kernel.down.device.*.*", ({ subject }) => {
-      this.queue.down(subject.split(".")[4]!);
+      const device = subject.split(".")[4]!;
+      this.queue.down(device);
+      this.holds.down(device);
       this.pump();
     });
     const { processes } = await client.call("kernel.ps", {});
@@ -78,7 +87,8 @@ export class Effects {
     }
   }
 
-  private announce({ device, models }: Listed, epoch: number): void {
+  private announce({ device, models, trainings }: Listed, epoch: number): void {
+    this.holds.heard(device, trainings > 0);
     const placements = models.map(
       ({ model, blocks, blockBytes, context, numerics }): Placement => ({
         device,
@@ -197,6 +207,7 @@ export class Effects {
     this.pumping = true;
     setImmediate(() => {
       this.pumping = false;
+      this.holds.update(this.queue.sequences.size > 0, performance.now());
       for (let next = this.queue.next(); next !== undefined; next = this.queue.next()) void this.run(next);
     });
   }

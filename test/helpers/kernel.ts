@@ -1,6 +1,7 @@
 // Owns a stand-in for the kernel in tests of one service: it registers, hands out credentials and secrets, and runs the real program.
 import { type ChildProcess, spawn } from "node:child_process";
-import { instanceName, type Service } from "../../kernel/abi/names.ts";
+import { encode } from "../../kernel/abi/codec.ts";
+import { instanceName, type Service, serviceOf } from "../../kernel/abi/names.ts";
 import { APP_ROLE, bootPermissions, servicePermissions } from "../../kernel/abi/rights.ts";
 import { subjects } from "../../kernel/abi/subjects.ts";
 import type { Output } from "../../kernel/abi/syscalls.ts";
@@ -27,6 +28,8 @@ export async function startKernel(world: World, handlers: ServerOptions["handler
   const push = () => authority.push((subject, body) => ask(system, subject, body));
   await push();
   const bus = await world.connect("kernel");
+  /** What `ps` says of each instance. */
+  const processes = new Map<string, { id: string; state: string; epoch: number }>();
   const epochs = new Map<string, number>();
   const keys = new Map<string, string>();
   const children = new Set<ChildProcess>();
@@ -45,9 +48,9 @@ export async function startKernel(world: World, handlers: ServerOptions["handler
       throw error;
     },
     handlers: {
-      register: async (input: unknown) => {
+      register: async (input: unknown, { caller }) => {
         const { service, publicKey } = input as { service: Service; publicKey: string };
-        const instance = instanceName(service, 1);
+        const instance = caller.slice("boot-".length);
         const epoch = (epochs.get(instance) ?? 0) + 1;
         epochs.set(instance, epoch);
         const former = keys.get(instance);
@@ -61,11 +64,13 @@ export async function startKernel(world: World, handlers: ServerOptions["handler
         const secrets = { account: authority.account, appSeed: role.seed, grantSeed: grants.seed };
         return { instance, epoch, jwt, grantKey: grants.publicKey, ...(service === "auth" ? { secrets } : {}) };
       },
-      ready: (_input, request) => {
-        waiting.get(request.caller)?.();
+      ready: (_input, { caller }) => {
+        processes.set(caller, { id: caller, state: "ready", epoch: epochs.get(caller)! });
+        bus.publish(subjects.event("kernel", "life.ready"), encode({ service: serviceOf(caller), instance: caller }));
+        waiting.get(caller)?.();
         return {};
       },
-      ps: () => ({ processes: [] as Output<"kernel.ps">["processes"] }),
+      ps: () => ({ processes: [...processes.values()] as Output<"kernel.ps">["processes"] }),
       revokeKeys: async (input: unknown) => {
         const { publicKeys } = input as { publicKeys: string[] };
         authority.revoke(publicKeys);
@@ -93,11 +98,12 @@ export async function startKernel(world: World, handlers: ServerOptions["handler
       await bus.flush();
     },
     /** Starts the program of a service; resolves when it is ready. */
-    async start(service: Service): Promise<ChildProcess> {
+    async start(service: Service, number = 1): Promise<ChildProcess> {
       const key = createKey("user");
-      const name = `boot-${service}`;
+      const instance = instanceName(service, number);
+      const name = `boot-${instance}`;
       const jwt = authority.mintActor({ name, publicKey: key.publicKey, permissions: allow(bootPermissions(name)) });
-      const ready = new Promise<void>((resolve) => waiting.set(instanceName(service, 1), resolve));
+      const ready = new Promise<void>((resolve) => waiting.set(instance, resolve));
       const child = spawn(process.execPath, ["--import", "tsx", `services/${service}/main.ts`], {
         env: {
           ...process.env,
@@ -115,11 +121,12 @@ export async function startKernel(world: World, handlers: ServerOptions["handler
       return child;
     },
     /** Kills a child and tells everyone, as the kernel does. */
-    async kill(service: Service, child: ChildProcess): Promise<void> {
+    async kill(service: Service, child: ChildProcess, number = 1): Promise<void> {
       const gone = new Promise((resolve) => child.once("exit", resolve));
       child.kill("SIGKILL");
       await gone;
-      const instance = instanceName(service, 1);
+      const instance = instanceName(service, number);
+      processes.delete(instance);
       bus.publish(subjects.down(service, instance, epochs.get(instance)!), new Uint8Array(0));
     },
     async stop(): Promise<void> {

@@ -128,6 +128,8 @@ export const device = table({
       gpus: z.array(record),
       drivers: z.array(z.object({ driver: z.string(), ok: z.boolean(), why: z.string(), chosen: z.boolean() })),
       models: z.array(loadedRow),
+      /** Trainings that run or rest. */
+      trainings: count.default(0),
     }),
   },
   load: {
@@ -220,6 +222,15 @@ export const device = table({
     ttl: 30_000,
     input: z.object({ model: z.string(), seq: z.string(), file: z.string() }),
     output: z.object({ position: count }),
+  },
+  hold: {
+    kind: "call",
+    what: "have trainings rest for so many ms; 0: go on",
+    right: "service",
+    idempotent: true,
+    ttl: 1_000,
+    input: z.object({ ms: count }),
+    output: none,
   },
   train: {
     kind: "stream",

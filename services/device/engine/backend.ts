@@ -16,9 +16,11 @@ export interface Backend {
 
 const processEvents = ["uncaughtException", "unhandledRejection"] as const;
 let wasm: Promise<Backend> | undefined;
+let current: () => void;
 
-/** TensorFlow.js on WebAssembly with our kernels in its memory; once per thread. */
-export function wasmBackend(): Promise<Backend> {
+/** TensorFlow.js on WebAssembly with our kernels in its memory; once per thread. `before` is called before each operation of ours. */
+export function wasmBackend(before: () => void = () => {}): Promise<Backend> {
+  current = before;
   wasm ??= startWasm();
   return wasm;
 }
@@ -36,7 +38,7 @@ async function startWasm(): Promise<Backend> {
   }
   registerGradients(tfCore);
   repairWasm(tfCore);
-  const { ops, numerics } = loadFused(tfCore);
+  const { ops, numerics } = loadFused(tfCore, { before: () => current() });
   return { tf: tfCore, ops, name: "wasm", numerics: `wasm-${numerics}` };
 }
 

@@ -78,9 +78,14 @@ export class Exchange {
     this.total = world > 1 ? slot(world) : new Float32Array(0);
   }
 
+  /** Blocks while the run is paused. */
+  rest(): void {
+    while (Atomics.load(this.control, pause) === 1) Atomics.wait(this.control, pause, 1);
+  }
+
   /** Blocks while the run is paused; says whether it shall stop. */
   stopRequested(): boolean {
-    while (Atomics.load(this.control, pause) === 1) Atomics.wait(this.control, pause, 1);
+    this.rest();
     return Atomics.load(this.control, stop) === 1;
   }
 

@@ -11,13 +11,19 @@ interface WasmBackend {
   makeOutput(shape: number[], dtype: "float32" | "int32"): object;
 }
 
+export interface FusedOptions {
+  relaxed?: boolean;
+  /** Called before each operation, forwards and backwards. */
+  before?: () => void;
+}
+
 /** The kernels, loaded once into the memory of `tf`'s wasm backend, which must be the current one. */
-export function loadFused(tf: Tf, options: { relaxed?: boolean } = {}): { ops: Ops; numerics: string } {
+export function loadFused(tf: Tf, options: FusedOptions = {}): { ops: Ops; numerics: string } {
   const backend = tf.backend() as unknown as WasmBackend;
   const stack = allocate(backend, stackBytes);
   const kernels = loadKernels(backend.wasm.asm.memory, stack, options);
   const scratch = allocate(backend, 4 * kernels.call.gemm_scratch!());
-  return { ops: fusedOps(tf, backend, kernels, scratch), numerics: kernels.numerics };
+  return { ops: fusedOps(tf, backend, kernels, scratch, options.before), numerics: kernels.numerics };
 }
 
 function allocate(backend: WasmBackend, bytes: number): number {
@@ -27,7 +33,7 @@ function allocate(backend: WasmBackend, bytes: number): number {
   return (address + 15) & ~15;
 }
 
-function fusedOps(tf: Tf, backend: WasmBackend, { call: k }: Kernels, scratch: number): Ops {
+function fusedOps(tf: Tf, backend: WasmBackend, { call: k }: Kernels, scratch: number, before = () => {}): Ops {
   const at = (tensor: Tensor) => backend.dataIdMap.get(tensor.dataId).memoryOffset;
 
   const view = (tensor: Tensor) => new Float32Array(backend.wasm.asm.memory.buffer, at(tensor), tensor.size);
@@ -54,10 +60,12 @@ function fusedOps(tf: Tf, backend: WasmBackend, { call: k }: Kernels, scratch: n
   // once, the way back needs little memory of its own.
   const custom = (forward: (...inputs: any[]) => { value: Tensor; gradFunc: (dy: Tensor, saved: Tensor[]) => any }) => {
     return tf.customGrad((...inputs: any[]) => {
+      before();
       const { value, gradFunc } = forward(...inputs);
       return {
         value,
         gradFunc(dy: Tensor, saved: Tensor[]) {
+          before();
           const gradients = gradFunc(dy, saved);
           dy.dispose();
           return gradients;

@@ -34,11 +34,13 @@ export default async function train(task: TrainTask): Promise<TrainResult | { er
   // Leases, scheduler and shell share these cores: they go first. On Linux this is the thread's own priority.
   os.setPriority(os.constants.priority.PRIORITY_BELOW_NORMAL);
   const { spec, rank, shared, port, progressMs } = task;
-  const backend = await wasmBackend();
+  const exchange = new Exchange(rank, shared);
+  // A step may take longer than people like to wait: a run that is paused rests between two operations.
+  const backend = await wasmBackend(() => exchange.rest());
   let trainer: Trainer | undefined;
   let reported = Number.NEGATIVE_INFINITY;
   try {
-    trainer = new Trainer(backend, spec, decodeDataset(task.data), task.checkpoint, new Exchange(rank, shared));
+    trainer = new Trainer(backend, spec, decodeDataset(task.data), task.checkpoint, exchange);
     const { weights, ...outcome } = runTraining(trainer, port !== undefined, {
       now: () => performance.now(),
       progress(progress, due) {

@@ -11,7 +11,7 @@ const loaded = { type: "xstate.done.actor.0.resident.loading", output: row };
 const failed = { type: "xstate.error.actor.0.resident.loading", error: new Error("full") };
 const unloaded = { type: "xstate.done.actor.0.resident.unloading" };
 const idle = { type: "xstate.after.idle.resident.resident.idle" };
-const down = { type: "down" };
+const changed = { type: "changed" };
 const retire = { type: "retire" };
 
 function play(events: unknown[], unwanted = true) {
@@ -47,11 +47,11 @@ test("it is idle when its last user is gone, and unloaded after a while only if 
   assert.is(play([...used, release("a"), release("b"), idle]).state, "unloading");
 });
 
-test("a device that goes down has it loaded again, users or not", () => {
-  assert.is(play([need("a"), loaded, down]).state, "loading");
-  assert.is(play([need("a"), down]).spawned, 1);
-  assert.equal(play([need("a"), loaded, down, loaded]).state, { resident: "used" });
-  assert.is(play([down]).state, "absent");
+test("a device that goes down or comes has it loaded again, users or not", () => {
+  assert.is(play([need("a"), loaded, changed]).state, "loading");
+  assert.is(play([need("a"), changed]).spawned, 1);
+  assert.equal(play([need("a"), loaded, changed, loaded]).state, { resident: "used" });
+  assert.is(play([changed]).state, "absent");
 });
 
 test("retired, it goes when its last user does; who comes meanwhile may still use it", () => {

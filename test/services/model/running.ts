@@ -37,11 +37,9 @@ export function modelFolder({ seed = 1, context = 256 } = {}): string {
 export async function startRunning() {
   const world = await startWorld({ stores: true });
   process.env.SOMA_HOME = world.home.root;
-  const processes: { id: string; state: string; epoch: number }[] = [];
-  const kernel = await startKernel(world, { ps: () => ({ processes }) });
+  const kernel = await startKernel(world);
   const memory = await kernel.start("memory");
   const device = await kernel.start("device");
-  processes.push({ id: "device-1", state: "ready", epoch: 1 });
   const scheduler = await kernel.start("scheduler");
   const model = await kernel.start("model");
   const client = new Client(await world.connect("person", personPermissions("person")));

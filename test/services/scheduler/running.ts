@@ -20,13 +20,11 @@ export interface Answer {
 export async function startRunning(config: Config = llama(), kvBytes = 4_000_000) {
   const world = await startWorld({ stores: true });
   process.env.SOMA_HOME = world.home.root;
-  const processes: { id: string; state: string; epoch: number }[] = [];
-  const kernel = await startKernel(world, { ps: () => ({ processes }) });
+  const kernel = await startKernel(world);
   const weights = safetensors(randomWeights(config));
   const path = file(weights);
   const sha256 = createHash("sha256").update(weights).digest("hex");
   const programs = { memory: await kernel.start("memory"), device: await kernel.start("device") };
-  processes.push({ id: "device-1", state: "ready", epoch: 1 });
   const scheduler = await kernel.start("scheduler");
   const client = new Client(await world.connect("model-1", servicePermissions("model", "model-1", 1)));
 
