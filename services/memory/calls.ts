@@ -50,10 +50,6 @@ export function calls(
       return {};
     },
     keys: ({ prefix, namespace }, request) => ({ keys: values.keys(namespaceOf(request, namespace), prefix) }),
-    index: later,
-    unindex: later,
-    search: later,
-    collections: later,
     namespaces: () => ({ namespaces: namespaces(values, blobs) }),
     wipe: async ({ namespace }) => ({ deleted: (await values.wipe(namespace)) + (await blobs.wipe(namespace)) }),
     write: ({ size }, request) => blobs.write(ownerOf(request), request.received(), size),
@@ -75,10 +71,6 @@ export function calls(
     },
   };
 }
-
-const later = (): never => {
-  throw new SomaError("ENOSYS", "search is not built in this version yet");
-};
 
 function namespaces(values: Values, blobs: Blobs) {
   const usage = values.usage();

@@ -47,9 +47,6 @@ export function calls(model: Model): Handlers<"model"> {
     score: run("score") as never,
     embed: run("embed") as never,
     evaluate: run("evaluate") as never,
-    classify: () => {
-      throw new SomaError("ENOSYS", "classify is not built in this version yet: use model.score");
-    },
     tokenize: ({ model: ref, text }) => {
       const { tokenizer } = texts.of(registry.find(ref).record);
       const ids = tokenizer.encode(text);

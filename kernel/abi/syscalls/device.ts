@@ -25,19 +25,6 @@ export const modelFiles = z.object({
 /** What a sequence is for. `score` returns log-probabilities of the ids given, `embed` a vector, `generate` new ids. */
 export const mode = z.enum(["generate", "score", "embed"]);
 
-/**
- * What new ids may spell: a JSON value of a schema, any JSON object, one of some texts. `vocabulary` is a blob of the bytes of
- * each id: uint16 length, bytes; length 0 for ids that stand for no text.
- */
-export const constraint = z.object({
-  vocabulary: blob,
-  schema: record.optional(),
-  choice: z.array(z.string()).optional(),
-});
-/** Likeliest ids at the place of a token. */
-export const topIds = z.array(z.object({ id: count, logprob: z.number() }));
-export const pooling = z.enum(["mean", "last"]);
-
 /** A sequence in a quantum. `start` comes with its first quantum on this device; later ones name it only. */
 export const quantumSequence = z.object({
   seq: z.string().max(128),
@@ -59,8 +46,6 @@ export const quantumSequence = z.object({
       principal: z.string(),
       /** Only these ids may come next at each step, for constrained labels. */
       allowed: z.array(count).optional(),
-      constraint: constraint.optional(),
-      pooling: pooling.optional(),
       logprobs: count.optional(),
       /** It ran before: look for what was kept of its KV, here or in files. */
       parked: z.boolean().optional(),

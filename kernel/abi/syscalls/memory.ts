@@ -11,20 +11,6 @@ const key = z
   .string()
   .regex(/^[A-Za-z0-9_=-]+(\.[A-Za-z0-9_=-]+)*$/, "use letters, digits, _ - = and single dots")
   .max(128);
-const collection = z
-  .string()
-  .regex(/^[A-Za-z0-9_-]{1,64}$/, "use letters, digits, _ and -")
-  .default("default");
-const itemKey = z.string().min(1).max(512);
-/** At least one of text (found by words) and vector (found by meaning). */
-const item = z
-  .object({
-    key: itemKey,
-    text: z.string().max(32_768).optional(),
-    vector: z.array(z.number()).min(1).max(8192).optional(),
-    meta: json.optional(),
-  })
-  .refine(({ text, vector }) => text !== undefined || vector !== undefined, "give a text, a vector or both");
 
 export const memory = table({
   reserve: {
@@ -109,60 +95,6 @@ export const memory = table({
     ttl: 3_000,
     input: z.object({ prefix: z.string().max(128).default(""), namespace }),
     output: z.object({ keys: z.array(z.string()) }),
-  },
-  index: {
-    kind: "call",
-    what: "remember texts and vectors to be searched; an item of the same key is replaced",
-    right: "app",
-    idempotent: true,
-    ttl: 10_000,
-    input: z.object({ collection, items: z.array(item).min(1).max(64), namespace }),
-    output: z.object({ items: count, bytes: count }),
-  },
-  unindex: {
-    kind: "call",
-    what: "forget items of a collection, or all of it",
-    right: "app",
-    idempotent: true,
-    ttl: 10_000,
-    input: z.object({ collection, keys: z.array(itemKey).max(1024).optional(), namespace }),
-    output: z.object({ deleted: count }),
-  },
-  search: {
-    kind: "call",
-    what: "find items by meaning (a vector: cosine), by words (a text: BM25), or by both",
-    right: "app",
-    idempotent: true,
-    ttl: 5_000,
-    input: z.object({
-      collection,
-      text: z.string().max(4096).optional(),
-      vector: z.array(z.number()).min(1).max(8192).optional(),
-      limit: z.number().int().min(1).max(100).default(5),
-      namespace,
-    }),
-    output: z.object({
-      /** Best first. `score` is the cosine, BM25's, or with both the sum of 1 / (60 + rank). */
-      hits: z.array(
-        z.object({
-          key: z.string(),
-          score: z.number(),
-          cosine: z.number().optional(),
-          bm25: z.number().optional(),
-          text: z.string().optional(),
-          meta: json.optional(),
-        }),
-      ),
-    }),
-  },
-  collections: {
-    kind: "call",
-    what: "list collections with their sizes",
-    right: "app",
-    idempotent: true,
-    ttl: 3_000,
-    input: z.object({ namespace }),
-    output: z.object({ collections: z.array(z.object({ collection: z.string(), items: count, bytes: count })) }),
   },
   namespaces: {
     kind: "call",

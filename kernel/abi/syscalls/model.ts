@@ -18,50 +18,19 @@ const common = {
     .object({ ids: z.array(count), numerics: z.string().optional(), approximate: z.boolean().default(false) })
     .optional(),
 };
-/** What a chat template is told of a tool; `parameters` is a JSON Schema. */
-const tool = z.object({
-  type: z.literal("function").default("function"),
-  function: z.object({ name: z.string().max(64), description: z.string().optional(), parameters: record.optional() }),
-});
-/** `arguments` is JSON text, as the model wrote it. */
-const toolCall = z.object({ id: z.string(), name: z.string(), arguments: z.string() });
-const message = z.object({
-  role: z.string(),
-  content: z.string(),
-  /** Of an assistant's turn: what it called. */
-  toolCalls: z.array(toolCall).optional(),
-  /** Of a tool's turn: which call it answers. */
-  toolCallId: z.string().optional(),
-  name: z.string().optional(),
-});
-/** A JSON value that satisfies `schema` (json_schema), or any JSON object. */
-const responseFormat = z.discriminatedUnion("type", [
-  z.object({ type: z.literal("text") }),
-  z.object({ type: z.literal("json_object") }),
-  z.object({ type: z.literal("json_schema"), schema: record }),
-]);
-const textUsage = z.object({ promptTokens: count });
-const label = z.string().min(1).max(256);
-
 /** `pos` counts new tokens from 0. Concatenated texts are the answer. */
 export const textChunk = z.object({
   pos: count,
   ids: z.array(count),
   text: z.string(),
-  /** Asked for with `logprobs`: one for each id, of the model's own distribution. */
   logprobs: z.array(z.number()).optional(),
-  /** Likewise: the text of each id, and the likeliest ids at its place. */
-  tokens: z.array(z.string()).optional(),
-  topLogprobs: z.array(z.array(z.object({ id: count, token: z.string(), logprob: z.number() }))).optional(),
   /** With the first chunk: what a resubmission names so that it goes on exactly. */
   numerics: z.string().optional(),
 });
 /** The end of every text stream names what made it. */
 export const textEnd = z.object({
   text: z.string(),
-  finish: z.enum(["stop", "length", "blocks", "toolCalls"]),
-  /** Calls of `tools` that the answer makes; they are not part of its text. */
-  toolCalls: z.array(toolCall).optional(),
+  finish: z.enum(["stop", "length", "blocks"]),
   model: z.string(),
   version: count,
   numerics: z.string(),
@@ -105,16 +74,8 @@ export const model = table({
     input: z.object({
       ...common,
       prompt: z.string().optional(),
-      messages: z.array(message).optional(),
+      messages: z.array(z.object({ role: z.string(), content: z.string() })).optional(),
       task: z.string().optional(),
-      responseFormat: responseFormat.optional(),
-      /** The answer is one of these texts. */
-      choice: z.array(label).min(1).max(256).optional(),
-      /** With messages, for models whose chat template knows tools. */
-      tools: z.array(tool).max(64).optional(),
-      toolChoice: z.enum(["auto", "none"]).default("auto"),
-      /** Log-probability of each token, and of so many likeliest ones beside it. */
-      logprobs: count.max(20).optional(),
     }),
     chunk: textChunk,
     output: textEnd,
@@ -146,48 +107,14 @@ export const model = table({
       version: count,
     }),
   },
-  classify: {
-    kind: "call",
-    what: "which label a text has, by the log-probability of each after it",
-    right: "app",
-    idempotent: true,
-    ttl: 60_000,
-    input: z.object({
-      model: modelRef.default("default"),
-      text: z.string(),
-      labels: z.array(label).min(2).max(64),
-      /** What stands before a label; {text} and {labels} are filled in. */
-      template: z.string().max(8192).optional(),
-    }),
-    output: z.object({
-      label: z.string(),
-      /** Likeliest first. `logprob` is the mean over the label's tokens; the probabilities add up to 1. */
-      labels: z.array(z.object({ label: z.string(), probability: z.number(), logprob: z.number(), tokens: count })),
-      model: z.string(),
-      version: count,
-      usage: textUsage,
-    }),
-  },
   embed: {
     kind: "call",
-    what: "one vector for each text: its final hidden states, pooled",
+    what: "one vector for each text",
     right: "app",
     idempotent: true,
     ttl: 60_000,
-    input: z.object({
-      model: modelRef.default("default"),
-      texts: z.array(z.string()).min(1).max(64),
-      /** The mean over all tokens, or the state of the last one. */
-      pooling: z.enum(["mean", "last"]).default("mean"),
-      /** Scales each vector to length 1. */
-      normalize: z.boolean().default(false),
-    }),
-    output: z.object({
-      vectors: z.array(z.array(z.number())),
-      model: z.string(),
-      version: count,
-      usage: textUsage,
-    }),
+    input: z.object({ model: modelRef.default("default"), texts: z.array(z.string()).min(1).max(64) }),
+    output: z.object({ vectors: z.array(z.array(z.number())), model: z.string(), version: count }),
   },
   tokenize: {
     kind: "call",

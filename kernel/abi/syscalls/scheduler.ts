@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { table } from "../syscall.ts";
 import { count, none } from "./common.ts";
-import { constraint, mode, pooling, sampling, topIds } from "./device.ts";
+import { mode, sampling } from "./device.ts";
 
 export const POLICIES = ["fifo", "rr", "priority", "edf", "fair"] as const;
 export const usage = z.object({
@@ -29,20 +29,13 @@ export const scheduler = table({
       maxNew: count.default(0),
       stopIds: z.array(count).default([]),
       allowed: z.array(count).optional(),
-      constraint: constraint.optional(),
-      pooling: pooling.optional(),
       logprobs: count.optional(),
       /** `score`: the first id whose log-probability is asked for; those before it are 0. */
       from: count.default(1),
       priority: z.number().int().default(0),
     }),
     /** `pos` counts new tokens from 0: receivers drop positions that they have. */
-    chunk: z.object({
-      pos: count,
-      ids: z.array(count),
-      logprobs: z.array(z.number()).optional(),
-      top: z.array(topIds).optional(),
-    }),
+    chunk: z.object({ pos: count, ids: z.array(count), logprobs: z.array(z.number()).optional() }),
     output: z.object({
       finish: z.enum(["stop", "length", "blocks"]),
       newTokens: count,
