@@ -147,7 +147,8 @@ export class Broker {
   private route(subject: string, data: Uint8Array, headers: Headers = {}, reply = ""): void {
     if (!this.up) return;
     const tokens = subject.split(".");
-    const found = this.listeners.filter((listener) => matches(listener.tokens, tokens));
+    // Who has not connected again yet has no subscription at the broker.
+    const found = this.listeners.filter(({ bus, tokens: wanted }) => bus.connected && matches(wanted, tokens));
     const groups = new Map<string, Listener[]>();
     const chosen: Listener[] = [];
     for (const listener of found) {

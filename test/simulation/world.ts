@@ -2,7 +2,7 @@
 import { LIMITS } from "../../kernel/abi/limits.ts";
 import { syscall } from "../../kernel/abi/syscalls.ts";
 import type { Supervision } from "../../kernel/effects.ts";
-import type { Order, Report } from "../../kernel/launcher/protocol.ts";
+import { type Order, type Report, SHUTDOWN_MS } from "../../kernel/launcher/protocol.ts";
 import type { Ledger } from "../../services/auth/ledger.ts";
 import type { Registrar } from "../../services/auth/registrar.ts";
 import type { Resident } from "../../services/device/resident.ts";
@@ -103,7 +103,7 @@ export class World {
   kernel: Process | undefined;
   /** How many kernels there were. */
   kernels = 0;
-  /** What the launcher was told to exit with. */
+  /** What the launcher exits with: 0 only when the kernel has ended everything in order. */
   stopped: number | undefined;
   // What runs, for the checks: of the newest instances.
   supervision: Supervision | undefined;
@@ -120,6 +120,9 @@ export class World {
   private readonly begun = new Map<string, number>();
   private pids = 50_000_000;
   private tellKernel: ((message: unknown) => void) | undefined;
+  /** Reports to a kernel that does not listen yet: Node keeps them for it. */
+  private early: Report[] = [];
+  private interrupted = false;
 
   constructor(
     readonly seed: number,
@@ -283,6 +286,8 @@ export class World {
       this.processes.delete(process.id);
       this.kernel = undefined;
       this.tellKernel = undefined;
+      this.early = [];
+      if (this.interrupted) return this.endAll(1);
       this.clock.after(this.random.between(5, 400), "kernel again", () => this.startKernel(), null);
       return;
     }
@@ -346,12 +351,28 @@ export class World {
           up = soon(up);
           this.clock.after(up - this.clock.now, "report", () => listener(message), kernel);
         };
+        for (const report of this.early.splice(0)) this.tellKernel(report);
       },
     };
   }
 
-  report(report: Report): void {
-    this.tellKernel?.(report);
+  private report(report: Report): void {
+    if (this.tellKernel) this.tellKernel(report);
+    else if (this.kernel) this.early.push(report);
+  }
+
+  /** An ordered end, by the rules of kernel/launcher/launch.ts. */
+  interrupt(): void {
+    this.interrupted = true;
+    if (this.kernel === undefined) return this.endAll(0);
+    this.report({ type: "shutdown" });
+    this.clock.after(SHUTDOWN_MS, "too late", () => this.endAll(1), null);
+  }
+
+  private endAll(code: number): void {
+    if (this.stopped !== undefined) return;
+    this.stopped = code;
+    for (const process of [...this.processes.values()]) this.kill(process);
   }
 
   private order(order: Order): void {
@@ -376,9 +397,7 @@ export class World {
         this.kill(process);
       } else this.clock.after(0, "TERM", () => process.onTerm(), process);
     } else if (order.type === "stop") {
-      this.stopped = order.code;
-      for (const process of [...this.processes.values()]) if (process !== this.kernel) this.kill(process);
-      if (this.kernel) this.kill(this.kernel);
+      this.endAll(order.code);
     }
   }
 }
