@@ -44,6 +44,13 @@ export interface Down {
   reason: string;
 }
 
+export interface Credential {
+  url: string;
+  name: string;
+  jwt: string;
+  seed: string;
+}
+
 export interface App {
   name: string;
   client: Client;
@@ -78,12 +85,16 @@ export class Rig {
     }
   }
 
-  /** An app: a grant, a credential, a connection. */
+  /** A grant for an app of that name, and what it connects with. */
+  async credential(name: string): Promise<Credential> {
+    const { publicKey, seed } = createKey("user");
+    const { jwt } = await this.person.call("auth.grant", { holder: name, publicKey, calls: CALLS });
+    return { url: this.url, name, jwt, seed };
+  }
+
   private async admit(name: string): Promise<App> {
-    const key = createKey("user");
-    const { jwt } = await this.person.call("auth.grant", { holder: name, publicKey: key.publicKey, calls: CALLS });
-    const bus = await NatsBus.connect({ url: this.url, name, jwt: () => jwt, seed: key.seed });
-    return { name, client: new Client(bus) };
+    const { url, jwt, seed } = await this.credential(name);
+    return { name, client: new Client(await NatsBus.connect({ url, name, jwt: () => jwt, seed })) };
   }
 
   get url(): string {
