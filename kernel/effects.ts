@@ -1,5 +1,6 @@
 // Owns what the machines' effects do: processes through the launcher, identities, announcements. And what the world tells the machines.
 import { setPriority } from "node:os";
+import { setTimeout as sleep } from "node:timers/promises";
 import { type ActorRefFrom, createActor } from "xstate";
 import { decode } from "./abi/codec.ts";
 import { isSomaError } from "./abi/errors.ts";
@@ -8,9 +9,10 @@ import type { Announcer } from "./announce.ts";
 import { type ChildContext, type ChildMachine, childMachine, type Exit } from "./child.ts";
 import { type Connections, connected } from "./connect.ts";
 import type { Hands } from "./hands.ts";
+import { Hosts } from "./hosts.ts";
 import type { Log } from "./ipc/log.ts";
 import type { Recorder } from "./ipc/recorder.ts";
-import type { ChildInfo } from "./launcher/protocol.ts";
+import { type ChildInfo, HOST_BEAT_MS } from "./launcher/protocol.ts";
 import type { Beat, Leases, LeaseVerdict } from "./leases.ts";
 import { type ChildSpec, childrenOf } from "./manifest.ts";
 import type { Registry } from "./registry.ts";
@@ -40,9 +42,15 @@ export type Supervision = ReturnType<typeof supervise>;
 /** Wires children and supervisor to the world; `boot` starts or adopts them in order. */
 export function supervise(world: Surroundings) {
   const { hands, registry, leases, announcer, log, apps, recorder } = world;
-  const environment = { now: () => performance.now(), random: Math.random };
+  const now = () => performance.now();
+  const environment = { now, random: Math.random };
+  const elsewhere = world.manifest.filter(({ place }) => place === "container");
+  const hosts = new Hosts(world.bus, elsewhere, now);
+  const isElsewhere = (instance: string) => children.get(instance)?.getSnapshot().context.spec.place === "container";
   const children = new Map<string, ChildActor>();
-  let running = new Map<string, ChildInfo>();
+  /** Whose turn to boot has come: elsewhere they start as soon as a launcher is there for them. */
+  const wanted = new Set<string>();
+  const running = new Map<string, ChildInfo>();
 
   function tell({ instance, spec, epoch, pid, reason, exit, delay, restarts }: ChildContext, what: string): void {
     const crash = ["crashed", "quarantined", "failed"].includes(what)
@@ -52,6 +60,7 @@ export function supervise(world: Surroundings) {
     announcer.life(what, body);
     const level = what === "failed" ? "error" : ["crashed", "suspect", "quarantined"].includes(what) ? "warn" : "info";
     log[level]({ ...body, restarts: restarts.length }, `${instance} ${what}`);
+    if (spec.place === "container") hosts.tell(instance, what);
   }
 
   async function launch(instance: string): Promise<void> {
@@ -61,13 +70,12 @@ export function supervise(world: Surroundings) {
     const { context, value } = actor.getSnapshot();
     // It was stopped or given up while the broker was away.
     if (value !== "starting" || context.reason !== undefined) return actor.send({ type: "exit", ...NEVER_RAN });
-    hands.start({
-      id: instance,
-      entry: spec.entry,
-      bundled: true,
-      env: { ...world.env, SOMA_BOOTSTRAP: JSON.stringify(bootstrap) },
-      ...(spec.memoryMb === undefined ? {} : { memoryMb: spec.memoryMb }),
-    });
+    // Another container has its own environment.
+    const env = { ...(spec.place === "here" ? world.env : {}), SOMA_BOOTSTRAP: JSON.stringify(bootstrap) };
+    const { entry, memoryMb, place } = spec;
+    const order = { id: instance, entry, bundled: true, env, ...(memoryMb === undefined ? {} : { memoryMb }) };
+    if (place === "here") hands.start(order);
+    else hosts.start({ type: "start", ...order });
   }
 
   /** The store may be away for as long as the broker is. */
@@ -84,7 +92,7 @@ export function supervise(world: Surroundings) {
   }
 
   function signal(instance: string, name: NodeJS.Signals): void {
-    if (running.has(instance)) hands.kill(instance, name);
+    if (running.has(instance)) (isElsewhere(instance) ? hosts : hands).kill(instance, name);
   }
 
   function down({ instance, spec, epoch, registered, reason, exit }: ChildContext): void {
@@ -95,7 +103,7 @@ export function supervise(world: Surroundings) {
     void patiently(() => registry.down(instance, epoch));
   }
 
-  for (const [instance, spec] of childrenOf(world.manifest)) {
+  function make(instance: string, spec: ChildSpec): ChildActor {
     const machine = childMachine(environment).provide({
       actions: {
         launch: () => void launch(instance),
@@ -105,11 +113,11 @@ export function supervise(world: Surroundings) {
         report: (_, verdict) => supervisor.send({ type: verdict, instance }),
       },
     });
-    children.set(
-      instance,
-      createActor(machine, { id: instance, input: { instance, spec }, inspect: recorder.inspect }),
-    );
+    const actor = createActor(machine, { id: instance, input: { instance, spec }, inspect: recorder.inspect });
+    children.set(instance, actor);
+    return actor;
   }
+  for (const [instance, spec] of childrenOf(world.manifest)) make(instance, spec);
 
   const supervisor = createActor(
     supervisorMachine({ limit: LIMITS.shutdown + 500 }).provide({
@@ -122,7 +130,7 @@ export function supervise(world: Surroundings) {
         },
         endApps: () => apps.endAll(),
         killAll: () => {
-          for (const id of running.keys()) hands.kill(id, "SIGKILL");
+          for (const id of running.keys()) (isElsewhere(id) ? hosts : hands).kill(id, "SIGKILL");
         },
         finish: (_, code) => world.finish(code),
       },
@@ -136,6 +144,8 @@ export function supervise(world: Surroundings) {
     const { spec } = actor.getSnapshot().context;
     const record = registry.record(instance);
     const process = running.get(instance);
+    wanted.add(instance);
+    if (spec.place === "container" && hosts.where(instance) === undefined) return;
     // Somebody had it restarted before its turn.
     if (actor.getSnapshot().value !== "idle") return actor.send({ type: "start" });
     if (process !== undefined) {
@@ -161,21 +171,44 @@ export function supervise(world: Surroundings) {
     else actor.send({ type: verdict.verdict });
   }
 
-  hands.on("started", ({ id, pid }) => {
+  const started = ({ id, pid }: { id: string; pid: number }) => {
     running.set(id, { id, pid, startedAt: Date.now() });
     const child = children.get(id);
     if (child === undefined) return apps.started(id, pid);
-    const { nice } = child.getSnapshot().context.spec;
-    if (nice > 0) renice(pid, nice);
+    const { nice, place } = child.getSnapshot().context.spec;
+    if (nice > 0 && place === "here") renice(pid, nice);
     child.send({ type: "spawned", pid });
-  });
-  hands.on("output", ({ id, fd, data }) => apps.output(id, { fd, data: Buffer.from(data, "base64") }));
-  hands.on("exited", ({ id, code, signal: name, lines }) => {
+  };
+  const exited = ({ id, code, signal: name, lines }: Exit & { id: string }) => {
     running.delete(id);
     const child = children.get(id);
     if (child) child.send({ type: "exit", code, signal: name, lines });
     else apps.exited(id, { code, signal: name, lines });
+  };
+  hands.on("started", started);
+  hosts.on("started", started);
+  hosts.on("exited", exited);
+  hosts.on("attached", (instance, spec, process) => {
+    if (process !== undefined) running.set(instance, process);
+    if (!children.has(instance)) {
+      make(instance, spec).start();
+      supervisor.send({ type: "added", instance });
+      wanted.add(instance);
+    }
+    log.info({ instance, host: hosts.where(instance) }, `${instance} has a launcher`);
+    if (wanted.has(instance)) begin(instance);
   });
+  hosts.on("detached", (instance, reason) => {
+    running.delete(instance);
+    const child = children.get(instance)!;
+    log.warn({ instance }, reason);
+    child.send({ type: "condemn", reason });
+    child.send({ type: "stop" });
+    child.send({ type: "exit", code: null, signal: null, lines: [reason] });
+    void patiently(() => registry.fence(instance));
+  });
+  hands.on("output", ({ id, fd, data }) => apps.output(id, { fd, data: Buffer.from(data, "base64") }));
+  hands.on("exited", exited);
   hands.on("refused", ({ order, id, reason }) => {
     // A signal may come too late; all else is our bug.
     log[order === "kill" ? "debug" : "error"]({ order, id }, `the launcher refused: ${reason}`);
@@ -192,14 +225,18 @@ export function supervise(world: Surroundings) {
     judge(leases.beat(instance, Number(epoch), decode(data) as Beat, performance.now()));
   });
   world.sys.subscribe(`$SYS.ACCOUNT.${world.account}.DISCONNECT`, ({ data }) => {
-    const { client } = JSON.parse(Buffer.from(data).toString()) as { client: { user?: string } };
+    const { client } = JSON.parse(Buffer.from(data).toString()) as { client: { user?: string; name?: string } };
+    if (client.name !== undefined) hosts.doubt(client.name);
     for (const instance of children.keys())
       if (registry.record(instance).key === client.user) judge(leases.doubt(instance));
   });
   world.bus.on(({ type }) => {
     if (type === "back") leases.extendAll(performance.now());
   });
+  let tickedAt = now();
   const ticking = setInterval(() => {
+    hosts.tick(world.bus.connected, Math.max(0, now() - tickedAt - TICK));
+    tickedAt = now();
     for (const verdict of leases.tick(performance.now(), world.bus.connected)) judge(verdict);
   }, TICK);
 
@@ -208,7 +245,9 @@ export function supervise(world: Surroundings) {
     children,
     /** Takes up from what runs: children adopted or started in order, apps that are left. */
     async boot(): Promise<void> {
-      running = new Map((await hands.list()).map((info) => [info.id, info]));
+      // What launchers elsewhere run is heard with their next beats.
+      if (elsewhere.length > 0) await sleep(2 * HOST_BEAT_MS);
+      for (const info of await hands.list()) running.set(info.id, info);
       for (const child of children.values()) child.start();
       for (const info of running.values()) if (!children.has(info.id)) await apps.adopt(info);
       await apps.forget((id) => running.has(id));
@@ -220,6 +259,7 @@ export function supervise(world: Surroundings) {
       leases.open(instance, epoch, performance.now());
       children.get(instance)?.send({ type: "ready" });
     },
+    where: (instance: string) => hosts.where(instance),
     shutdown: () => supervisor.send({ type: "shutdown" }),
     close: () => clearInterval(ticking),
   };

@@ -29,10 +29,11 @@ export function removeSystemFile(home: Home): void {
 
 /**
  * Writes the person's credential, mode 0600, and gives its public key. The key stays the same for as long as the file
- * is there, so that who is connected stays so; its rights are those of this version.
+ * is there, so that who is connected stays so; its rights are those of this version. SOMA_CREDS_FILE says where, if not
+ * in the home directory: a container for a shell sees that file and no other.
  */
 export function writePersonFile(home: Home, authority: Authority): string {
-  const path = join(home.root, "person.creds");
+  const path = process.env.SOMA_CREDS_FILE || join(home.root, "person.creds");
   const key = keptKey(path) ?? createKey("user");
   const permissions = rules(personPermissions(PERSON));
   const jwt = authority.mintActor({ name: PERSON, publicKey: key.publicKey, permissions });

@@ -121,7 +121,15 @@ const otlp = process.env.OTEL_EXPORTER_OTLP_ENDPOINT || process.env.OTEL_EXPORTE
 // Some 100 ms of loading that only those pay who ask for it.
 const exporter = otlp ? (await import("./otlp.ts")).exportTraces(bus, version()) : undefined;
 const tracer = createTracer(bus, "kernel", epoch);
-const table = { children: supervision.children, apps, leases, launcher, kernel: { epoch }, broker: () => broker };
+const table = {
+  children: supervision.children,
+  apps,
+  leases,
+  launcher,
+  kernel: { epoch },
+  broker: () => broker,
+  where: supervision.where,
+};
 const server: Server = new Server(bus, {
   owner: "kernel",
   instance: "kernel",

@@ -2,7 +2,7 @@
 import { readFileSync } from "node:fs";
 import { z } from "zod";
 import { LIMITS } from "./abi/limits.ts";
-import { instanceName, SERVICES } from "./abi/names.ts";
+import { instanceName, MOST_INSTANCES, SERVICES } from "./abi/names.ts";
 
 const row = z.object({
   service: z.enum(SERVICES),
@@ -10,6 +10,9 @@ const row = z.object({
   entry: z.string(),
   /** How many of it run. */
   instances: z.number().int().positive().default(1),
+  /** `container`: launchers in containers of their own run it, as many as there are up to `most`; others stand by. */
+  place: z.enum(["here", "container"]).default("here"),
+  most: z.number().int().positive().max(MOST_INSTANCES).default(1),
   /** `permanent` comes back always, `transient` unless it ended by itself with code 0, `temporary` never. */
   restart: z.enum(["permanent", "transient", "temporary"]).default("permanent"),
   /** The system is nothing without it: when it cannot be kept up, the system ends with code 1. */

@@ -14,12 +14,14 @@ export interface ProcessTable {
   leases: Leases;
   kernel: { epoch: number };
   launcher: { pid: number; startedAt: number };
+  /** Host name of the container in which a service has its launcher; undefined for those here. */
+  where: (instance: string) => string | undefined;
   /** `pid` is absent where it is not ours. `startedAt` in unix ms. */
   broker: () => { state: "up" | "down"; pid?: number; startedAt: number };
 }
 
 /** All rows; what a process uses is asked of the system, or of its last beat when it runs elsewhere. */
-export function processes({ children, apps, leases, kernel, launcher, broker }: ProcessTable): Row[] {
+export function processes({ children, apps, leases, kernel, launcher, broker, where }: ProcessTable): Row[] {
   const now = performance.now();
   const since = (startedAt: number) => Date.now() - startedAt;
   const { state, pid, startedAt } = broker();
@@ -40,7 +42,8 @@ export function processes({ children, apps, leases, kernel, launcher, broker }: 
   for (const [id, actor] of children) {
     const { value, context } = actor.getSnapshot();
     const { pid, epoch, total, startedAt, reason, exit } = context;
-    const note = reason ?? (pid === undefined ? exit?.lines.at(-1) : undefined);
+    const host = where(id);
+    const note = reason ?? (pid === undefined ? exit?.lines.at(-1) : host && `in ${host}`);
     rows.push({
       id,
       kind: "service",
@@ -65,10 +68,12 @@ export function processes({ children, apps, leases, kernel, launcher, broker }: 
       ...(detached ? { note: "detached" } : {}),
     });
   }
-  const usage = usageOf(rows.flatMap(({ pid }) => (pid === undefined ? [] : [pid])));
+  // A pid of another container means somebody else here.
+  const isHere = ({ id, pid }: Row) => pid !== undefined && where(id) === undefined;
+  const usage = usageOf(rows.filter(isHere).map(({ pid }) => pid!));
   return rows.map((row) => {
     const beat = leases.last(row.id) as { rssBytes?: number; cpuMs?: number } | undefined;
-    const used = row.pid === undefined ? undefined : (usage.get(row.pid) ?? beat);
+    const used = row.pid === undefined ? undefined : ((isHere(row) ? usage.get(row.pid) : undefined) ?? beat);
     return used === undefined ? row : { ...row, rssBytes: used.rssBytes, cpuMs: used.cpuMs };
   });
 }

@@ -101,6 +101,14 @@ export class Registry {
     await this.options.records.put("instance", instance, { ...record, state: "down" });
   }
 
+  /** Voids the key of an instance that is out of reach: should it live on, the broker hears it no more. */
+  async fence(instance: string): Promise<void> {
+    const { key } = this.record(instance);
+    if (key === undefined) return;
+    this.options.authority.revoke(key);
+    await this.options.push();
+  }
+
   /** Whether this is the instance's present epoch, and it has not ended. */
   runs(instance: string, epoch: number): boolean {
     const { epoch: present, state } = this.record(instance);

@@ -15,6 +15,8 @@ export type SupervisorEvent =
   /** From a child: it is up, or set aside so that the others can go on. */
   | { type: "settled"; instance: string }
   | { type: "stopped"; instance: string }
+  /** One more child, started by itself: it is to be stopped with the others. */
+  | { type: "added"; instance: string }
   /** A core child cannot be kept up. */
   | { type: "failed"; instance: string }
   | { type: "shutdown" };
@@ -58,6 +60,9 @@ export function supervisorMachine({ limit }: { limit: number }) {
     id: "supervisor",
     context: ({ input }) => ({ order: input.order, at: 0, code: 0 }),
     initial: "idle",
+    on: {
+      added: { actions: assign({ order: ({ context, event }) => [...context.order, event.instance] }) },
+    },
     states: {
       idle: { on: { boot: "booting", shutdown: "stopping" } },
       booting: {

@@ -80,6 +80,11 @@ export function bootPermissions(name: string): Permissions {
   return { pub: [subjects.call(name, "kernel", ANY, "register")], sub: [`_INBOX.${name}.>`] };
 }
 
+/** A launcher in a container of its own. Those of one service share a credential, and may do what the service may: run it. */
+export function launcherPermissions(service: Service): Permissions {
+  return { pub: [subjects.report(service, "*")], sub: [subjects.order(service, "*")] };
+}
+
 /** The person at the shell: everything that a person may call, and all events. */
 export function personPermissions(name: string): Permissions {
   const calls = allSyscalls().filter(([, , entry]) => entry.right === "app" || entry.right === "person");

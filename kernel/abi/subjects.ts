@@ -15,6 +15,9 @@ export const subjects = {
   event: (actor: string, topic: string) => `evt.${actor}.${topic}`,
   /** One chain of the audit. */
   audit: (instance: string, epoch: number | "*") => `audit.${instance}.${epoch}`,
+  /** What a launcher in a container of its own is told, and what it says. */
+  order: (service: string, host: string) => `launch.${service}.${host}.order`,
+  report: (service: string, host: string) => `launch.${service}.${host}.report`,
   heartbeat: (service: string, instance: string, epoch: number) => `hb.${service}.${instance}.${epoch}`,
   down: (service: string, instance: string, epoch: number) => `evt.kernel.down.${service}.${instance}.${epoch}`,
 } as const;

@@ -26,21 +26,27 @@ export interface ConfigOptions {
   port: number;
   /** Directory of JetStream and of the account JWTs. */
   store: string;
-  logFile: string;
+  /** Absent: it prints its log. */
+  logFile?: string;
   /** Bytes of one log file, and how many there are at most. */
   log?: { bytes: number; files: number };
+  /** host:port of its monitoring, for a container's health check. */
+  monitor?: string;
 }
 
 /** A string of the configuration language; its escapes are JSON's as far as paths need them. */
 const quoted = (text: string) => JSON.stringify(text);
 
 /** The text of the configuration. Holds no secret: JWTs are public. */
-export function brokerConfig(trust: Trust, { host, port, store, logFile, log = LOG }: ConfigOptions): string {
+export function brokerConfig(trust: Trust, options: ConfigOptions): string {
+  const { host, port, store, logFile, log = LOG, monitor } = options;
+  const logging =
+    logFile === undefined
+      ? ""
+      : `log_file: ${quoted(logFile)}\nlog_size_limit: ${log.bytes}\nlog_max_num: ${log.files}\n`;
   return `listen: ${quoted(`${host}:${port}`)}
 server_name: soma
-log_file: ${quoted(logFile)}
-log_size_limit: ${log.bytes}
-log_max_num: ${log.files}
+${monitor === undefined ? "" : `http: ${quoted(monitor)}\n`}${logging}
 
 # A reader that stops reading stalls its publisher for as long as write_deadline.
 write_deadline: "200ms"

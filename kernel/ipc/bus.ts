@@ -42,6 +42,7 @@ export type BusEvent =
   | { type: "closed"; error?: Error };
 
 export interface BusOptions {
+  /** One address, or several of one cluster with commas between. */
   url: string;
   name: string;
   /** User JWT, read anew at each reconnect so that it can be renewed. */
@@ -98,7 +99,7 @@ export class NatsBus implements Bus {
   /** Connects; EIO when the broker is not there, EPERM when it refuses the credential. */
   static async connect(options: BusOptions): Promise<NatsBus> {
     const settings: ConnectionOptions = {
-      servers: options.url,
+      servers: options.url.split(","),
       name: options.name,
       authenticator: authenticator(options.jwt, keyFromSeed(options.seed)),
       inboxPrefix: subjects.inbox(options.name),

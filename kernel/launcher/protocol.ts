@@ -74,6 +74,25 @@ export type Report =
 
 export const SHUTDOWN_MS = 5_000;
 
+/**
+ * kernel -> a launcher in a container of its own, over the broker. `n` grows by one; what the launcher's beats do not say
+ * to be taken is sent again.
+ */
+export interface HostOrder {
+  n: number;
+  /** `state`: what supervision thinks of its service, for the container's health. */
+  order: StartOrder | { type: "kill"; id: string; signal: NodeJS.Signals } | { type: "state"; state: string };
+}
+
+/** Such a launcher -> kernel. What of it is lost is seen in the next beat, each HOST_BEAT_MS. */
+export type HostReport =
+  | Extract<Report, { type: "started" | "exited" | "refused" }>
+  | { type: "here"; hostname: string; took: number; children: ChildInfo[] }
+  /** It ends, and its child before it. */
+  | { type: "leaving" };
+
+export const HOST_BEAT_MS = 500;
+
 const FIELDS: Record<Order["type"], Record<string, string>> = {
   start: { id: "string", entry: "string" },
   kill: { id: "string", signal: "string" },

@@ -128,6 +128,7 @@ export async function kernelProgram(world: World, process: Process): Promise<voi
     launcher: { pid: 1_000_000_000, startedAt: 0 },
     kernel: { epoch },
     broker: () => ({ state: "up" as const, startedAt: 0 }),
+    where: supervision.where,
   };
   const handlers = kernelCalls({ bus: bus as never, hands, registry, apps, table, supervision });
   const server: Server = new Server(bus, {

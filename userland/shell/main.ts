@@ -2,7 +2,7 @@
 import { setMaxListeners } from "node:events";
 import { runLine, Session } from "./program.ts";
 import { startRepl } from "./repl.ts";
-import { startCommand } from "./start.ts";
+import { prepareCommand, startCommand } from "./start.ts";
 
 const argv = process.argv.slice(2);
 const session = new Session();
@@ -24,7 +24,7 @@ if (argv.length === 0 && process.stdin.isTTY) {
       out: (text) => process.stdout.write(text),
       err: (text) => process.stderr.write(text),
     },
-    [startCommand],
+    [startCommand, prepareCommand],
   );
 }
 await session.close();

@@ -1,6 +1,6 @@
 // Owns `soma start`: the launcher as a child, services shown as they come up, the first training, the two cases, the prompt.
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
@@ -41,6 +41,30 @@ export const startCommand: Command = {
     start(env, { demo: demo === true, bare: bare === true, gateway: gateway === true }),
 };
 
+export const prepareCommand: Command = {
+  name: "prepare",
+  what: "wait for a system that others start, and train the built-in model unless one is deployed",
+  example: "soma prepare --stay",
+  options: [["--stay", "then stay until ended, as a container does"]],
+  run: (env, _args, { stay }) => prepare(env, stay === true),
+};
+
+/** Containers come up in any order: what is not there yet is waited for. */
+async function prepare(env: Env, stay: boolean): Promise<number> {
+  const say = (text: string) => env.out(`${text}\n`);
+  const session = new Session();
+  // A shell is a container's first process as well: those have no default handler.
+  for (const signal of ["SIGTERM", "SIGINT"] as const) process.on(signal, () => process.exit(0));
+  const soma = await ready(session, say, () => true);
+  await firstTraining(env, soma, say);
+  say("ready");
+  mkdirSync(join(homeDirectory(), "run"), { recursive: true });
+  writeFileSync(join(homeDirectory(), "run", "health"), "ready\n");
+  if (stay) await new Promise(() => setInterval(() => undefined, 60_000));
+  await session.close();
+  return 0;
+}
+
 type Wanted = Record<"demo" | "bare" | "gateway", boolean>;
 
 async function start(env: Env, { demo, bare, gateway }: Wanted): Promise<number> {
@@ -53,7 +77,7 @@ async function start(env: Env, { demo, bare, gateway }: Wanted): Promise<number>
   process.on("SIGTERM", () => launcher.kill("SIGTERM"));
   try {
     const soma = await Promise.race([
-      up(session, launcher, say),
+      ready(session, say, () => systemFile()?.pid === launcher.pid),
       ended.then((code) => {
         throw stoppedEarly(code);
       }),
@@ -126,8 +150,8 @@ function systemFile(): { url: string; pid: number } | undefined {
   return existsSync(file) ? (JSON.parse(readFileSync(file, "utf8")) as { url: string; pid: number }) : undefined;
 }
 
-/** Waits until all services are ready; shows each as it comes. */
-async function up(session: Session, launcher: ChildProcess, say: (text: string) => void): Promise<Soma> {
+/** Waits until all services are ready; shows each as it comes. `serves`: whether the system may be asked already. */
+async function ready(session: Session, say: (text: string) => void, serves: () => boolean): Promise<Soma> {
   const began = performance.now();
   const shown = new Set<string>();
   for (;;) {
@@ -136,7 +160,7 @@ async function up(session: Session, launcher: ChildProcess, say: (text: string) 
         "ETIME",
         `not all services came up within ${START_MS / 1000} s: see ${join(homeDirectory(), "log")}`,
       );
-    if (systemFile()?.pid === launcher.pid) {
+    if (serves()) {
       const soma = await session.soma().catch(() => undefined);
       const ps = await soma?.kernel.ps({}, { ttl: 1_000, retry: false }).catch(() => undefined);
       for (const { id, kind, state, note } of ps?.processes ?? []) {

@@ -17,13 +17,17 @@ export interface Kernels {
 /** Bytes of stack that the kernels need below the address given to `loadKernels`. */
 export const stackBytes = 65536;
 
+/** V8 before 11.4, Node 20's, has relaxed SIMD behind a flag; later ones complain of the flag. */
+const [MAJOR = 0, MINOR = 0] = process.versions.v8.split(".").map(Number);
+const FLAGGED = MAJOR < 11 || (MAJOR === 11 && MINOR < 4);
+
 const compiled = new Map<string, { module: WebAssembly.Module; hash: string }>();
 
 function compile(file: string): { module: WebAssembly.Module; hash: string } | undefined {
   const known = compiled.get(file);
   if (known) return known;
   const bytes = readFileSync(new URL(file, import.meta.url));
-  // Only the relaxed builds may fail: V8 before 11.4 has relaxed SIMD behind a flag, and not every engine has it at all.
+  // Only the relaxed builds may fail: not every engine has it at all.
   if (!WebAssembly.validate(bytes)) return undefined;
   const hash = createHash("sha256").update(bytes).digest("hex").slice(0, 16);
   const entry = { module: new WebAssembly.Module(bytes), hash };
@@ -38,7 +42,7 @@ function compile(file: string): { module: WebAssembly.Module; hash: string } | u
 export function loadKernels(memory: WebAssembly.Memory, stack: number, options: { relaxed?: boolean } = {}): Kernels {
   const kind: MemoryKind = memory.buffer instanceof ArrayBuffer ? "plain" : "shared";
   const wanted = options.relaxed ?? true;
-  if (wanted) v8.setFlagsFromString("--experimental-wasm-relaxed-simd");
+  if (wanted && FLAGGED) v8.setFlagsFromString("--experimental-wasm-relaxed-simd");
   const candidates = builds.filter((build) => build.memory === kind && (wanted || !build.relaxed));
   for (const { file, relaxed } of candidates.sort((a, b) => Number(b.relaxed) - Number(a.relaxed))) {
     const found = compile(file);
