@@ -87,7 +87,9 @@ export class Effects {
   /** Tells whoever keeps track of devices, at start and after each change. */
   announce(): void {
     const { ctx } = this.options;
-    ctx.event("device", { ...this.list(), epoch: ctx.epoch });
+    // A report may be lost on its way: whoever waits for one that is not owed any more learns of that here.
+    const unanswered = ctx.server.running().flatMap(({ call, id }) => (call === "run" ? [id] : []));
+    ctx.event("device", { ...this.list(), epoch: ctx.epoch, unanswered });
   }
 
   async load(input: LoadInput): Promise<Row> {

@@ -18,7 +18,7 @@ import {
   type Report,
   type Sequence,
 } from "./sequence.ts";
-import { bind, hurries, openSlot, type Placement, returned, type Slot, slotKey, unheard } from "./slot.ts";
+import { bind, hurries, openSlot, overtaken, type Placement, returned, type Slot, slotKey, unheard } from "./slot.ts";
 import { Speed } from "./speed.ts";
 import { why } from "./why.ts";
 
@@ -132,7 +132,8 @@ export class Board {
 
   /** Its KV is lost: it begins again with the ids it has, on any device. */
   private evict(sequence: Sequence, slot: Slot): void {
-    this.park(sequence, slot);
+    // What was put aside has left its slot.
+    if (sequence.device !== undefined) this.park(sequence, slot);
     sequence.parkedOn = undefined;
     sequence.attempt += 1;
   }
@@ -255,6 +256,7 @@ export class Board {
   /** Takes a report; returns what has ended. */
   report(deviceName: string, model: string, report: Report): End[] {
     const slot = this.slots.get(slotKey(deviceName, model));
+    const missing = overtaken(slot, report.quantum);
     const flight = returned(slot, report.quantum);
     if (report.ms > 1 && report.computedTokens > 0) this.measure(model, slot, report);
     const ended: End[] = [];
@@ -262,6 +264,11 @@ export class Board {
       const sequence = this.sequences.get(part.seq);
       // Finished, cancelled or moved meanwhile.
       if (sequence === undefined || sequence.attempt !== flight?.attempts.get(part.seq)) continue;
+      // Ids before these are not known: it goes on from those that are.
+      if (missing.some(({ attempts }) => attempts.get(part.seq) === sequence.attempt)) {
+        this.evict(sequence, slot!);
+        continue;
+      }
       // Named in a quantum that came after it was put aside.
       if (sequence.device === undefined && part.finish === "error") continue;
       sequence.newIds.push(...part.newIds);

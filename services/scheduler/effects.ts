@@ -1,5 +1,5 @@
 // Owns what the scheduler does to the world: hands quanta to devices, hears of devices, answers requests, saves virtual time.
-import type { z } from "zod";
+import { z } from "zod";
 import { decode } from "../../kernel/abi/codec.ts";
 import { isSomaError, SomaError } from "../../kernel/abi/errors.ts";
 import { serviceOf } from "../../kernel/abi/names.ts";
@@ -11,10 +11,13 @@ import { Absence } from "./absence.ts";
 import type { SavedAccount } from "./accounts.ts";
 import type { Board, Handover, Input, Placement, Report } from "./board.ts";
 import type { Budgets } from "./budgets.ts";
+import { Handed } from "./handed.ts";
 import { Holds } from "./holds.ts";
 
 const listed = deviceCalls.list.output.pick({ device: true, models: true, trainings: true });
 type Listed = z.output<typeof listed>;
+/** What a device adds when it tells of itself. */
+const told = listed.extend({ epoch: z.number().default(0), unanswered: z.array(z.string()) });
 
 const TICK_MS = 250;
 const SAVE_MS = 1_000;
@@ -31,6 +34,7 @@ export class Effects {
       if (!isSomaError(error)) this.ctx.crash(error);
     });
   });
+  private readonly handed = new Handed();
   private pumping = false;
   private stopped = false;
   /** By device: what its next quantum waits for. */
@@ -52,9 +56,10 @@ export class Effects {
     await this.budgets.open();
     for (const { key, value } of await this.clock.entries()) this.queue.accounts.restore(key, value);
     bus.subscribe("evt.*.device", ({ subject, data }) => {
-      const body = decode(data) as { epoch?: number };
-      const parsed = listed.safeParse(body);
-      if (parsed.success && parsed.data.device === subject.split(".")[1]) this.announce(parsed.data, body.epoch ?? 0);
+      const { success, data: listing } = told.safeParse(decode(data));
+      if (!success || listing.device !== subject.split(".")[1]) return;
+      this.handed.heard(listing.device, listing.unanswered, performance.now());
+      this.announce(listing, listing.epoch);
     });
     bus.subscribe("evt.kernel.down.device.*.*", ({ subject }) => {
       const device = subject.split(".")[4]!;
@@ -233,7 +238,9 @@ export class Effects {
     const handedAt = this.waited(mids);
     this.traced(quantum);
     try {
-      const report = await client.call("device.run", quantum, { instance: device, retry: false });
+      const run = client.stream("device.run", quantum, { instance: device });
+      const handed = { device, at: performance.now(), cancel: () => run.cancel() };
+      const report = await this.handed.watch(run.id, handed, run.result);
       this.budgets.landed(mids, quantum.model, report);
       this.landed(handedAt, device, report);
       for (const { id, output, problem } of this.queue.report(device, quantum.model, report)) {
@@ -241,9 +248,11 @@ export class Effects {
         if (output) server.reply(id, output);
         else server.fail(id, new SomaError("EINVAL", problem ?? "the device refused it"));
       }
-      // Ended while they ran: word of that may have come to the device before them.
-      for (const { seq, finish } of report.seqs)
-        if (finish === null && !this.queue.sequences.has(seq)) void this.forget(device, quantum.model, seq);
+      // Ended while they ran, or begins anew elsewhere: word of an end may have come to the device before them.
+      for (const { seq, finish } of report.seqs) {
+        const { device: at, parkedOn } = this.queue.sequences.get(seq) ?? {};
+        if (finish === null && at === undefined && parkedOn === undefined) void this.forget(device, quantum.model, seq);
+      }
     } catch (error) {
       if (!isSomaError(error)) return void crash(error);
       this.budgets.landed(mids, quantum.model);

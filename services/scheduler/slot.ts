@@ -69,6 +69,12 @@ export function returned(slot: Slot | undefined, quantum: string): Flight | unde
   return at < 0 ? undefined : slot!.inFlight.splice(at, 1)[0];
 }
 
+/** What was handed over before a quantum and is in flight still: a device answers in order, so those reports are lost or late. */
+export function overtaken(slot: Slot | undefined, quantum: string): Flight[] {
+  const at = slot?.inFlight.findIndex((one) => one.quantum === quantum) ?? -1;
+  return at < 0 ? [] : slot!.inFlight.slice(0, at);
+}
+
 export function slotKey(deviceName: string, model: string): string {
   return `${deviceName}/${model}`;
 }

@@ -26,7 +26,16 @@ function startEffects(answer: (name: string, holder: string) => void) {
   const log = { info: () => {}, warn: () => {} };
   const crash = (error: unknown) => assert.unreachable(`${error}`);
   const effects = new Effects({
-    ctx: { client, log, crash, instance: "device-1", epoch: 1, bus: {}, event: () => {} },
+    ctx: {
+      client,
+      log,
+      crash,
+      instance: "device-1",
+      epoch: 1,
+      bus: {},
+      server: { running: () => [] },
+      event: () => {},
+    },
     hardware: { cores: 1, memoryBytes: 1e6, budgetBytes: 1e6, gpus: [] },
     drivers: [],
     pick: () => ({ load: () => assert.unreachable("it was loaded without room") }),
