@@ -5,7 +5,11 @@ import { FAULTS } from "./faults.ts";
 import type { Outcome } from "./seed.ts";
 import { INVARIANTS } from "./world.ts";
 
+/** A run that is limited in time has so many seeds all the same: fewer say little of faults that are rare. */
+const LEAST = 300;
+
 const HELP = `npm run sim -- [--seeds 1000] [--from 1] [--workers 2]   many seeds
+                [--limit S]                             after S seconds no more, once there are ${LEAST}
 npm run sim -- --seed N [--trace]                       one, with all that happens
 npm run sim -- --mutant NAME [--seeds 200]              with a defect put in, until a seed finds it; "all" for each of them`;
 
@@ -21,6 +25,7 @@ const { values: options } = parseArgs({
     seeds: { type: "string", default: "1000" },
     from: { type: "string", default: "1" },
     workers: { type: "string", default: "2" },
+    limit: { type: "string", default: "Infinity" },
     mutant: { type: "string" },
     trace: { type: "boolean", default: false },
     help: { type: "boolean", default: false },
@@ -30,7 +35,7 @@ const { values: options } = parseArgs({
 if (options.help) say(HELP);
 else if (options.seed !== undefined) await one(Number(options.seed), options.trace, options.mutant);
 else if (options.mutant !== undefined) await hunt(options.mutant, Number(options.from), Number(options.seeds));
-else await many(Number(options.from), Number(options.seeds), Number(options.workers));
+else await many(Number(options.from), Number(options.seeds), Number(options.workers), 1_000 * Number(options.limit));
 
 function say(line: string): void {
   process.stdout.write(`${line}\n`);
@@ -66,7 +71,7 @@ async function hunt(name: string, from: number, seeds: number): Promise<void> {
   process.exit(missed === 0 ? 0 : 1);
 }
 
-async function many(from: number, seeds: number, workers: number): Promise<void> {
+async function many(from: number, seeds: number, workers: number, limitMs: number): Promise<void> {
   const began = performance.now();
   const outcomes: Outcome[] = [];
   let next = from;
@@ -74,7 +79,8 @@ async function many(from: number, seeds: number, workers: number): Promise<void>
     Array.from({ length: workers }, async () => {
       const worker = fork(new URL("worker.ts", import.meta.url), { execArgv: ["--import", "tsx"] });
       await new Promise<void>((resolve, reject) => {
-        const give = () => (next < from + seeds ? worker.send({ seed: next++ }) : worker.disconnect());
+        const more = () => next < from + seeds && (next < from + LEAST || performance.now() - began < limitMs);
+        const give = () => (more() ? worker.send({ seed: next++ }) : worker.disconnect());
         worker.on("message", (outcome: Outcome | "ready") => {
           if (outcome !== "ready") outcomes.push(outcome);
           give();
