@@ -14,7 +14,7 @@ const REJECT_MS = 50;
 const GROWTH_MB = 256;
 /**
  * %. The goal is 90; but whoever makes the flood, and the broker that carries it, work on the same few cores, and what they
- * take the services do not have. Without a door the goodput of a flood is next to none.
+ * take the services do not have.
  */
 const LEAST = 30;
 /** Requests that each app has under way while the capacity is looked for, and how much more a step must bring. */

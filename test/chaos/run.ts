@@ -4,6 +4,7 @@ import { drain } from "./drain.ts";
 import { Figures } from "./figures.ts";
 import { jobs } from "./jobs.ts";
 import { kills } from "./kills.ts";
+import { late } from "./late.ts";
 import { Load } from "./load.ts";
 import { crashLoop } from "./loop.ts";
 import { overload } from "./overload.ts";
@@ -32,6 +33,7 @@ const PARTS: [string, Part][] = [
 const ALONE: [string, (rig: Rig, figures: Figures, options: RunOptions) => Promise<void>][] = [
   ["jobs", (rig, figures) => jobs(rig, figures)],
   ["overload", (rig, figures, { long }) => overload(rig, figures, long ? 60_000 : 6_000)],
+  ["late", (_rig, figures) => late(figures)],
   ["loop", (_rig, figures) => crashLoop(figures)],
 ];
 const EXIT_MS = 5_000;
@@ -75,14 +77,14 @@ async function promises(load: Load, figures: Figures): Promise<void> {
     { most: 0 },
     `of ${load.streams}; ${load.wrong.slice(0, 3).join("; ")}`,
   );
-  const late = history.late(load.lagMs);
+  const overdue = history.late(load.lagMs);
   figures.add(
     part,
     "requests without an outcome by deadline + 100 ms",
-    late.length,
+    overdue.length,
     "",
     { most: 0 },
-    late.slice(0, 3).join("; "),
+    overdue.slice(0, 3).join("; "),
   );
   figures.add(
     part,

@@ -20,6 +20,7 @@ const TSX = import.meta.resolve("tsx");
 export const STANDIN = at("fixtures/standin.ts");
 export const AUTH = at("fixtures/auth.ts");
 export const CRASHING = at("fixtures/crashing.ts");
+export const LENDING = at("fixtures/lending.ts");
 export const ECHO = at("fixtures/echo");
 
 export type Spec = Partial<ChildSpec> & Pick<ChildSpec, "service" | "entry">;
