@@ -2,7 +2,6 @@
 import { setPriority } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ActorRefFrom, createActor } from "xstate";
-import { decode } from "./abi/codec.ts";
 import { isSomaError } from "./abi/errors.ts";
 import { LIMITS } from "./abi/limits.ts";
 import type { Announcer } from "./announce.ts";
@@ -13,7 +12,7 @@ import { Hosts } from "./hosts.ts";
 import type { Log } from "./ipc/log.ts";
 import type { Recorder } from "./ipc/recorder.ts";
 import { type ChildInfo, HOST_BEAT_MS } from "./launcher/protocol.ts";
-import type { Beat, Leases, LeaseVerdict } from "./leases.ts";
+import { type Leases, type LeaseVerdict, readBeat } from "./leases.ts";
 import { type ChildSpec, childrenOf } from "./manifest.ts";
 import type { Registry } from "./registry.ts";
 import type { Apps } from "./spawn.ts";
@@ -222,7 +221,9 @@ export function supervise(world: Surroundings) {
 
   world.bus.subscribe("hb.>", ({ subject, data }) => {
     const [, , instance = "", epoch] = subject.split(".");
-    judge(leases.beat(instance, Number(epoch), decode(data) as Beat, performance.now()));
+    const beat = readBeat(data);
+    if (beat === undefined) return log.warn({ instance }, "a heartbeat that nobody understands: dropped");
+    judge(leases.beat(instance, Number(epoch), beat, performance.now()));
   });
   world.sys.subscribe(`$SYS.ACCOUNT.${world.account}.DISCONNECT`, ({ data }) => {
     const { client } = JSON.parse(Buffer.from(data).toString()) as { client: { user?: string; name?: string } };

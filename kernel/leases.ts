@@ -1,11 +1,18 @@
 // Owns the leases: who has beaten lately, who is suspect, who hangs. Pure: time is given, verdicts are returned.
+import { z } from "zod";
+import { tryDecode } from "./abi/codec.ts";
 import { LIMITS } from "./abi/limits.ts";
 
 /** What a beat says of its sender's work. */
-export interface Beat {
+const beatOf = z.looseObject({
   /** ms by which the most overdue handler has outlived its request's end. */
-  overdueMs?: number;
-  [figure: string]: unknown;
+  overdueMs: z.number().min(0).optional(),
+});
+export type Beat = z.output<typeof beatOf>;
+
+/** A beat's body; undefined for garbage, which whoever stole a service's key may send. */
+export function readBeat(data: Uint8Array): Beat | undefined {
+  return beatOf.safeParse(tryDecode(data)).data;
 }
 
 export type LeaseVerdict =

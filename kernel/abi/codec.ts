@@ -31,3 +31,13 @@ export function decode(bytes: Uint8Array): unknown {
     throw new SomaError("EINVAL", "the body is not MessagePack", { cause });
   }
 }
+
+/** The same for what nobody is answered about, as events are: undefined for garbage, so that its sender crashes no one. */
+export function tryDecode(bytes: Uint8Array): unknown {
+  try {
+    return decode(bytes);
+  } catch (error) {
+    if (error instanceof SomaError) return undefined;
+    throw error;
+  }
+}

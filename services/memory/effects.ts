@@ -1,6 +1,6 @@
 // Owns what memory hears and asks of devices: their events, their ends, their own word on what they hold.
 import { z } from "zod";
-import { decode } from "../../kernel/abi/codec.ts";
+import { tryDecode } from "../../kernel/abi/codec.ts";
 import { isSomaError } from "../../kernel/abi/errors.ts";
 import { serviceOf } from "../../kernel/abi/names.ts";
 import { device, loadedRow } from "../../kernel/abi/syscalls/device.ts";
@@ -34,7 +34,7 @@ export class Effects {
   listen(): void {
     const { bus, send, log } = this.options;
     bus.subscribe("evt.*.device", (message) => {
-      const parsed = reportOf.safeParse(decode(message.data));
+      const parsed = reportOf.safeParse(tryDecode(message.data));
       // Only the device itself may publish under its name; what it says of another is ignored.
       if (parsed.success && parsed.data.device === actorOf(message)) send({ type: "report", report: parsed.data });
       else log.warn({ device: actorOf(message) }, "a device reported what nobody understands");

@@ -1,6 +1,6 @@
 // Owns what the scheduler does to the world: hands quanta to devices, hears of devices, answers requests, saves virtual time.
 import { z } from "zod";
-import { decode } from "../../kernel/abi/codec.ts";
+import { tryDecode } from "../../kernel/abi/codec.ts";
 import { isSomaError, SomaError } from "../../kernel/abi/errors.ts";
 import { serviceOf } from "../../kernel/abi/names.ts";
 import { device as deviceCalls } from "../../kernel/abi/syscalls/device.ts";
@@ -56,8 +56,9 @@ export class Effects {
     await this.budgets.open();
     for (const { key, value } of await this.clock.entries()) this.queue.accounts.restore(key, value);
     bus.subscribe("evt.*.device", ({ subject, data }) => {
-      const { success, data: listing } = told.safeParse(decode(data));
-      if (!success || listing.device !== subject.split(".")[1]) return;
+      const { success, data: listing } = told.safeParse(tryDecode(data));
+      if (!success || listing.device !== subject.split(".")[1])
+        return this.ctx.log.warn({ subject }, "a device announced what nobody understands: dropped");
       this.handed.heard(listing.device, listing.unanswered, performance.now());
       this.announce(listing, listing.epoch);
     });

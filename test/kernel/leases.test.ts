@@ -1,7 +1,8 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { encode } from "../../kernel/abi/codec.ts";
 import { LIMITS } from "../../kernel/abi/limits.ts";
-import { Leases, type LeaseVerdict } from "../../kernel/leases.ts";
+import { Leases, type LeaseVerdict, readBeat } from "../../kernel/leases.ts";
 
 const TICK = 250;
 
@@ -89,6 +90,13 @@ test("a closed lease is watched no more", () => {
   leases.open("memory-1", 1, 0);
   leases.close("memory-1");
   assert.equal(ticks(leases, 0, 10_000), []);
+});
+
+test("a beat that is garbage is none, whoever sends it", () => {
+  const bodies = [Uint8Array.of(0xc1), Uint8Array.of(0x81), new Uint8Array(0), encode(null), encode([1]), encode("x")];
+  for (const body of bodies) assert.is(readBeat(body), undefined, Buffer.from(body).toString("hex"));
+  assert.is(readBeat(encode({ overdueMs: "long" })), undefined);
+  assert.equal(readBeat(encode({ overdueMs: 3, inflight: 1 })), { overdueMs: 3, inflight: 1 });
 });
 
 test.run();
