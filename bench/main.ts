@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 const BENCHES: Record<string, [string, string[]]> = {
   grants: ["how soon a revoked client is cut off, of 100", ["grants/revoke.ts"]],
   tensor: ["training and decoding against PyTorch, bandwidth and themselves", ["tensor/train.ts", "tensor/decode.ts"]],
+  sched: ["policies, batching, fairness, shared prefixes, preemption, decisions of the scheduler", ["sched/main.ts"]],
   syscall: ["what permissions and the audit add to one call", ["syscall/cost.ts"]],
 };
 

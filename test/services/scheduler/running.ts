@@ -28,12 +28,13 @@ export async function startRunning(config: Config = llama(), kvBytes = 4_000_000
   const scheduler = await kernel.start("scheduler");
   const client = new Client(await world.connect("model-1", servicePermissions("model", "model-1", 1)));
 
-  const load = () =>
+  const load = (more: Partial<Input<"device.load">> = {}) =>
     client.call("device.load", {
       model: MODEL,
       config,
       files: { dir: "", weights: { path, sha256, bytes: weights.length } },
       kvBytes,
+      ...more,
     });
 
   return {
@@ -42,6 +43,8 @@ export async function startRunning(config: Config = llama(), kvBytes = 4_000_000
     client,
     programs: { ...programs, scheduler },
     load,
+    /** The file of the weights. */
+    path,
     /** Runs a sequence to its end; receivers drop positions that they have. */
     async run(
       input: Partial<Input<"scheduler.run">>,

@@ -4,13 +4,13 @@ import { type Layout, type Matrix, padded } from "./layout.ts";
 import type { Shape } from "./shape.ts";
 
 /** Opcodes of kernels/infer.c. */
-const op = {
+export const op = {
   ...{ embed: { f32: 1, int8: 2, int4: 12 }, norm: 3, pack: { f32: 4, int8: 5, int4: 5 } },
   linear: { f32: 6, int8: 7, int4: 13 },
   ...{ place: 8, attend: 9, swiglu: 10, logSumExp: 11, geglu: 20, addNormed: 21, scale: 22 },
 } as const;
 
-const opWords = 16;
+export const opWords = 16;
 
 /** Addresses of the three programs. */
 export interface Programs {
