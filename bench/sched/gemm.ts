@@ -42,7 +42,7 @@ export async function startGemm(rows: number, dtype: "f32" | "int8", threads: nu
   };
   // All rows are selected ones for the output layer, too.
   const product = ({ at, rows: outputs, columns }: Matrix, to: number) => {
-    emit(op.pack[dtype], layout.x, padded(columns), layout.packed, columns, 0, dtype === "int8" ? 64 : 0);
+    emit(op.pack[dtype], layout.x, padded(columns), layout.packed, columns, 0);
     emit(op.linear[dtype], layout.packed, at, 0, to, padded(outputs), outputs, columns, 0, 0);
   };
   for (const { q, k, v, o, gate, up, down } of layout.layers)
