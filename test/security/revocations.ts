@@ -3,7 +3,7 @@ import { NatsBus } from "../../kernel/ipc/bus.ts";
 import type { Client } from "../../kernel/ipc/client.ts";
 import type { KeyPair } from "../../kernel/ipc/nkey.ts";
 
-interface Where {
+export interface Where {
   url: string;
   person: Client;
   makeKey: () => KeyPair;

@@ -8,6 +8,7 @@ import { GrantTable } from "../../kernel/ipc/grants.ts";
 import { createKey } from "../../kernel/ipc/nkey.ts";
 import { type Kernel, startKernel } from "../helpers/kernel.ts";
 import { startWorld, type World } from "../helpers/world.ts";
+import { expiries } from "./expiries.ts";
 import { revocations } from "./revocations.ts";
 
 /** The goals, ten times over: timings on a busy machine tell of a hang, no more. */
@@ -52,6 +53,11 @@ test("each of 100 clients is cut off when it is revoked, and no other is", async
   );
   assert.is(ms.length, 100);
   assert.ok(ms[98]! < CUT, `p99 ${ms[98]} ms`);
+});
+
+test("each of 20 credentials is cut off soon after it expires, and not long before", async () => {
+  for (const late of await expiries({ url: world.url, person, makeKey: () => createKey("user") }, 20))
+    assert.ok(late < EXPIRED && late > -1_000, `${late} ms after exp`);
 });
 
 test("a credential that has expired is cut off, and what runs under it ends", async () => {
