@@ -6,6 +6,18 @@ import type { Bus } from "./bus.ts";
 
 export type Log = Logger;
 
+/** Names of fields that hold what a person wrote, what a model made of it, or what proves who one is. */
+const SECRET = new Set(["seed", "jwt", "creds", "prompt", "text", "texts", "messages", "ids", "tokens"]);
+
+/** `value` with each such field hidden, however deep it lies. pino's own redaction knows single paths only. */
+function masked(value: unknown): unknown {
+  if (Array.isArray(value)) return value.map(masked);
+  if (value === null || typeof value !== "object" || value instanceof Error || ArrayBuffer.isView(value)) return value;
+  const hide = (name: string, field: unknown) =>
+    SECRET.has(name) && typeof field !== "number" ? "[Redacted]" : masked(field);
+  return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, hide(name, field)]));
+}
+
 /** A logger of `actor`; lines of level info and above go to the bus as well. */
 export function createLog(actor: string, bus?: Bus, fields: Record<string, unknown> = {}): Log {
   return pino(
@@ -14,8 +26,7 @@ export function createLog(actor: string, bus?: Bus, fields: Record<string, unkno
       level: process.env.SOMA_LOG ?? "info",
       timestamp: pino.stdTimeFunctions.epochTime,
       messageKey: "message",
-      formatters: { level: (label) => ({ level: label }) },
-      redact: ["seed", "jwt", "prompt", "text", "messages", "*.seed", "*.jwt", "*.prompt", "*.text"],
+      formatters: { level: (label) => ({ level: label }), log: (given) => masked(given) as Record<string, unknown> },
     },
     {
       write(line: string) {

@@ -1,0 +1,50 @@
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { createLog } from "../../../kernel/ipc/log.ts";
+
+/** The lines that `use` has a logger write. */
+function lines(use: (log: ReturnType<typeof createLog>) => void): string {
+  const write = process.stdout.write;
+  let out = "";
+  process.stdout.write = ((line: string) => {
+    out += line;
+    return true;
+  }) as typeof write;
+  try {
+    use(createLog("model-1", undefined, { epoch: 3 }));
+  } finally {
+    process.stdout.write = write;
+  }
+  return out;
+}
+
+test("a line is JSON that says who, when and what", () => {
+  const line = JSON.parse(lines((log) => log.warn({ device: "device-1", tokens: 12 }, "slow")));
+  assert.is(line.actor, "model-1");
+  assert.is(line.epoch, 3);
+  assert.is(line.level, "warn");
+  assert.is(line.message, "slow");
+  assert.is(line.device, "device-1");
+  assert.is(line.tokens, 12, "a count of tokens is none of them");
+  assert.ok(line.time > 1.7e12);
+});
+
+test("what a person wrote, what came of it and keys are hidden however deep they lie", () => {
+  const marker = "MARKER";
+  const written = lines((log) => {
+    for (const name of ["prompt", "text", "texts", "messages", "seed", "jwt", "creds", "ids", "tokens"]) {
+      log.info({ [name]: marker }, "flat");
+      log.info({ request: { input: [{ [name]: [{ content: marker }] }] } }, "deep");
+    }
+  });
+  assert.is(written.split("\n").length - 1, 18);
+  assert.not.match(written, marker);
+});
+
+test("an error keeps its message and stack", () => {
+  const line = JSON.parse(lines((log) => log.error({ err: new Error("broken") }, "failed")));
+  assert.is(line.err.message, "broken");
+  assert.match(line.err.stack, "log.test");
+});
+
+test.run();
