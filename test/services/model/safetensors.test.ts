@@ -30,8 +30,8 @@ function withHeader(header: unknown, bytes = 16): Buffer {
 test("a header gives names, dtypes and shapes", () => {
   writeFileSync(path, good);
   assert.equal(readHeader(path), [
-    { name: "a", dtype: "F32", shape: [3] },
-    { name: "b", dtype: "I32", shape: [1] },
+    { name: "a", dtype: "F32", shape: [3], begin: 152, end: 164 },
+    { name: "b", dtype: "I32", shape: [1], begin: 164, end: 168 },
   ]);
 });
 

@@ -42,12 +42,20 @@ async function perplexity(model: LoadedModel, ids: number[]): Promise<number> {
 
 for (const record of readdirSync(fixtures).filter((name) => name.endsWith(".json"))) {
   const name = record.replace(/\.json$/, ".gguf");
+  const expected = JSON.parse(readFileSync(path.join(fixtures, record), "utf8")) as Recorded;
+
+  test(`${name}: what is recorded of it is whole`, () => {
+    assert.ok(expected.ids.length > 64 && expected.texts.every(({ text, ids }) => text && ids.length > 0));
+    assert.is(expected.greedy.length, 64);
+    assert.is(expected.logprobs.length, 64);
+    assert.ok(expected.perplexity > 1);
+  });
+
   const file = path.join(folder ?? "", name);
   if (folder === undefined || !existsSync(file)) {
     console.log(`SKIPPED ${name}: SOMA_TEST_MODELS names no folder that holds it`);
     continue;
   }
-  const expected = JSON.parse(readFileSync(path.join(fixtures, record), "utf8")) as Recorded;
 
   test(`${name}: ids, log-probabilities, 64 greedy ids and perplexity are those of transformers`, async () => {
     await convertGguf(file, out);
