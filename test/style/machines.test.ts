@@ -74,6 +74,7 @@ const MACHINES: Machine[] = [
     inputs: [{ order: ["a", "b"] }],
     events: [
       { type: "boot" },
+      { type: "added", instance: "c" },
       { type: "shutdown" },
       ...["settled", "stopped", "failed"].flatMap((type) => ["a", "b"].map((instance) => ({ type, instance }))),
     ],
@@ -170,7 +171,7 @@ const MACHINES: Machine[] = [
     file: "services/model/resident.ts",
     machine: residentMachine.provide({ guards: { unwanted: () => true } }) as never,
     inputs: [{ id: "i" }],
-    events: [{ type: "need", who: "w" }, { type: "release", who: "w" }, { type: "down" }, { type: "retire" }],
+    events: [{ type: "need", who: "w" }, { type: "release", who: "w" }, { type: "changed" }, { type: "retire" }],
   },
 ];
 
