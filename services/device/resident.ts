@@ -208,10 +208,14 @@ export class Resident {
         this.sequences.set(seq, this.parking.resume(seq, start) ?? openSequence(seq, start, this.kv.open()));
       }
       const sequence = this.sequences.get(seq);
-      const fault = sequence === undefined ? "unknown here" : start && sequences.fault(sequence, this.loaded);
-      if (sequence === undefined || fault !== undefined) {
+      if (sequence === undefined) {
+        report.finish = "unknown";
+        continue;
+      }
+      const fault = start && sequences.fault(sequence, this.loaded);
+      if (fault !== undefined) {
         Object.assign(report, { finish: "error", message: fault });
-        if (sequence) this.close(sequence);
+        this.close(sequence);
         continue;
       }
       if (sequences.isOver(sequence)) {

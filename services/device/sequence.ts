@@ -6,7 +6,7 @@ import type { QuantumSequence, SequenceReport } from "./drivers/driver.ts";
 import type { Kv, Table } from "./kv.ts";
 
 export type Start = NonNullable<z.output<typeof quantumSequence>["start"]>;
-export type Finish = "stop" | "length" | "blocks" | "error";
+export type Finish = "stop" | "length" | "blocks" | "error" | "unknown";
 
 export interface Sequence {
   id: string;

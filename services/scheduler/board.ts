@@ -264,13 +264,14 @@ export class Board {
       const sequence = this.sequences.get(part.seq);
       // Finished, cancelled or moved meanwhile.
       if (sequence === undefined || sequence.attempt !== flight?.attempts.get(part.seq)) continue;
-      // Ids before these are not known: it goes on from those that are.
-      if (missing.some(({ attempts }) => attempts.get(part.seq) === sequence.attempt)) {
+      // Ids before these are not known, or the device has dropped it: it goes on from those that are.
+      const broken = missing.some(({ attempts }) => attempts.get(part.seq) === sequence.attempt);
+      if (broken || (part.finish === "unknown" && sequence.device !== undefined)) {
         this.evict(sequence, slot!);
         continue;
       }
       // Named in a quantum that came after it was put aside.
-      if (sequence.device === undefined && part.finish === "error") continue;
+      if (part.finish === "unknown" || (sequence.device === undefined && part.finish === "error")) continue;
       sequence.newIds.push(...part.newIds);
       sequence.computed += part.computed;
       sequence.cached += part.cached;

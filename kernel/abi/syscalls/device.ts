@@ -62,7 +62,8 @@ export const sequenceReport = z.object({
   /** Tokens that a shared prefix saved. */
   cached: count.default(0),
   newIds: z.array(count),
-  finish: z.enum(["stop", "length", "blocks", "error"]).nullable(),
+  /** `unknown`: named without `start`, and not held here any more. */
+  finish: z.enum(["stop", "length", "blocks", "error", "unknown"]).nullable(),
   message: z.string().optional(),
   /** `score`, at its end: one for each of its ids, 0 before `from`. */
   logprobs: z.array(z.number()).optional(),

@@ -44,7 +44,7 @@ function twoQuanta() {
   return { board, first: board.next()!, second: board.next()! };
 }
 
-function reportOf({ quantum }: Handover, finish: "length" | null): Report {
+function reportOf({ quantum }: Handover, finish: "length" | "unknown" | null): Report {
   const part = { seq: "s", computed: 2, cached: 0, newIds: [7, 8], finish };
   return { quantum: quantum.quantum, ms: 1, steps: 2, computedTokens: 2, seqs: [part], freeBlocks: 0 };
 }
@@ -57,6 +57,13 @@ for (const finish of ["length", null] as const)
     assert.equal(board.report("d", "m", reportOf(first, null)), []);
     assert.equal(board.next()!.quantum.seqs[0]!.start?.ids, [1, 2]);
   });
+
+test("a sequence that its device does not know any more begins there again from what is known", () => {
+  const { board, first, second } = twoQuanta();
+  assert.equal(board.report("d", "m", reportOf(first, null)), []);
+  assert.equal(board.report("d", "m", { ...reportOf(second, "unknown"), computedTokens: 0 }), []);
+  assert.equal(board.next()!.quantum.seqs[0]!.start?.ids, [1, 2, 7, 8]);
+});
 
 test("a quantum that is lost after its sequence was put aside gives no room back twice", () => {
   const { board, first } = twoQuanta();
