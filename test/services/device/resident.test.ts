@@ -89,7 +89,7 @@ test("a sequence dropped while its first quantum is still to come does not come 
   assert.equal(
     (await next).seqs.map(({ seq, finish }) => [seq, finish]),
     [
-      ["b", "error"],
+      ["b", "unknown"],
       ["a", null],
     ],
   );
@@ -164,7 +164,7 @@ test("a sequence that cannot be run is told why, and the others run", async () =
   const { seqs } = await running;
   assert.equal(
     seqs.map(({ finish }) => finish),
-    ["error", "error", null, "error"],
+    ["error", "error", null, "unknown"],
   );
   assert.match(seqs[0]!.message!, /context of 256/);
   assert.match(seqs[1]!.message!, /vocabulary of 100/);
