@@ -28,12 +28,9 @@ function refuse(message: string, cause?: unknown): never {
   throw new SomaError("EINVAL", `not a usable safetensors file: ${message}`, { cause });
 }
 
-/**
- * Reads the header. `bytes` may be only the beginning of the file, as long as the header is in it; `fileSize` is then the
- * size of the whole. Throws EINVAL if the file is cut short or the header does not fit it.
- */
-export function readHeader(bytes: Uint8Array, fileSize = bytes.length): Header {
-  if (bytes.length < 8) refuse(`it has ${fileSize} bytes, fewer than its length field; fetch it again`);
+/** Reads the header of a whole file. Throws EINVAL if the file is cut short or the header does not fit it. */
+export function readHeader(bytes: Uint8Array): Header {
+  if (bytes.length < 8) refuse(`it has ${bytes.length} bytes, fewer than its length field; fetch it again`);
   const length = Number(new DataView(bytes.buffer, bytes.byteOffset, 8).getBigUint64(0, true));
   if (length > headerLimit) refuse(`its header claims ${length} bytes, more than ${headerLimit}`);
   const dataStart = 8 + length;
@@ -53,8 +50,8 @@ export function readHeader(bytes: Uint8Array, fileSize = bytes.length): Header {
   let last = 0;
   for (const [name, tensor] of Object.entries(tensors)) {
     const entry = checkEntry(name, tensor, dataStart);
-    if (entry.end > fileSize) {
-      refuse(`tensor ${name} ends at byte ${entry.end} but the file has ${fileSize}; fetch it again`);
+    if (entry.end > bytes.length) {
+      refuse(`tensor ${name} ends at byte ${entry.end} but the file has ${bytes.length}; fetch it again`);
     }
     last = Math.max(last, entry.end);
     entries.set(name, entry);
