@@ -126,6 +126,8 @@ export class Stream<C, O> implements AsyncIterable<C> {
     if (this.finished) return;
     // Chunks with a number come from the instance itself, in order; those without carry positions of their own.
     if (seq !== "" && Number(seq) !== this.next++) {
+      // Nobody reads the rest: the other side need not make it.
+      void this.setup.control("cancel", { id: this.id });
       return this.fail(new SomaError("EIO", `piece ${this.next - 1} of the answer was lost: ask again`));
     }
     this.queue.push(chunk as C);

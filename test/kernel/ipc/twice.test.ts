@@ -90,4 +90,22 @@ test("the loss of the last piece of an answer shows at its end", async () => {
   }
 });
 
+test("who lost a piece of an answer has the other side stop making the rest", async () => {
+  const told: string[] = [];
+  const stream = new Stream<string, string>({
+    id: "1",
+    service: "memory",
+    subject: "",
+    ttl: 0,
+    control: async (verb) => void told.push(verb),
+    done: () => {},
+  });
+  stream.push("a", "0");
+  assert.equal(told, []);
+  stream.push("c", "2");
+  stream.push("d", "3");
+  assert.is((await stream.result.catch((error) => error)).code, "EIO");
+  assert.equal(told, ["cancel"]);
+});
+
 test.run();
