@@ -92,13 +92,19 @@ export async function measureBus(system: System, sequences: number, rounds: numb
 
 export async function table6(system: System, quanta: number): Promise<string> {
   const sizes = [100, 1_000, 10_000];
-  const decisions = sizes.map((queued) => measureDecision(queued, quanta));
+  const decisions: Decision[] = [];
+  for (const queued of sizes) {
+    decisions.push(measureDecision(queued, quanta));
+    // The connections to the broker want their turn between them.
+    await sleep(100);
+  }
   const growth = decisions[2]!.each / decisions[0]!.each;
   const { bus, compute } = await measureBus(system, 32, 50);
   const rows: Verdict[] = [
     ...sizes.map((queued, i): Verdict => [`us a sequence chosen, ${queued} queued`, decisions[i]!.each.toFixed(2)]),
     atMost("us to choose one of 10,000", decisions[2]!.each, 50),
-    ["us for a whole quantum of up to 64", decisions[2]!.quantum.toFixed(0)],
+    // The issue does not say which of the two a decision is: both are held to the goal.
+    atMost("us to choose a whole quantum, up to 64 of them", decisions[2]!.quantum, 50, 0),
     atMost("growth from 100 to 10,000 (log n: 2.0)", growth, 2),
     ["quantum of 32 sequences, 8 steps, ms", compute.toFixed(1)],
     ["  there and back without computing, ms", bus.toFixed(2)],

@@ -59,6 +59,8 @@ export async function measureFairness(system: System, { ms, requests }: Fairness
     ms,
   );
   const granted = await Promise.all([1, 2, 4].map((weight) => system.grant(`weight-${weight}`, weight)));
+  // The scheduler learns of grants by a watch.
+  await sleep(2_000);
   const weighted = await shares(
     system,
     granted.map((who) => ({ ...who, at: 48 })),
@@ -88,6 +90,7 @@ export async function table3(system: System, options: FairnessOptions): Promise<
     ["p95 TTFT of a small app alone, ms", alone.toFixed(0)],
     [`p95 TTFT beside a flood of ${FLOOD}, ms`, flooded.toFixed(0)],
     ["  / alone", (flooded / alone).toFixed(2)],
-    atMost("  / alone with half of the device (2x alone)", flooded / (2 * alone), 1.3),
+    // "Alone at its share" is taken as twice the time alone: half of the device is its share.
+    atMost("  / alone at its share (2x alone)", flooded / (2 * alone), 1.3),
   ]);
 }
