@@ -1,5 +1,7 @@
 // Owns the speed of the matrix products alone: a model's linear ops, nothing between them, on the same threads. FLOP/s.
 import { once } from "node:events";
+import { readlinkSync } from "node:fs";
+import os from "node:os";
 import { type MessagePort, parentPort, Worker, workerData } from "node:worker_threads";
 import { control, type Layout, layOut, type Matrix, padded } from "../../services/device/drivers/wasm/layout.ts";
 import { reserve } from "../../services/device/drivers/wasm/memory.ts";
@@ -19,6 +21,8 @@ const kernelsOf = ({ memory, layout, thread }: Seat) => loadKernels(memory, layo
 /** Runs in each thread: the first one leads as often as it is told to, the others follow it. */
 function work(port: MessagePort, seat: Seat): void {
   const { call } = kernelsOf(seat);
+  // On Linux a thread has a priority of its own: that of the device's, or a busy machine would favour this side.
+  if (process.platform === "linux") os.setPriority(Number(readlinkSync("/proc/thread-self").split("/").at(-1)), 5);
   port.postMessage("here");
   if (seat.thread > 0) return void call.infer_follow!(0, seat.thread);
   port.on("message", (steps: number) => {
