@@ -1,5 +1,12 @@
 // Owns the connection: the only wrapper of a NATS connection. Everything above sees this interface, so that a simulated bus can stand in.
-import { type ConnectionOptions, connect, type Msg, type NatsConnection, headers as natsHeaders } from "nats";
+import {
+  type ConnectionOptions,
+  connect,
+  type Msg,
+  type MsgHdrs,
+  type NatsConnection,
+  headers as natsHeaders,
+} from "nats";
 import { SomaError } from "../abi/errors.ts";
 import { subjects } from "../abi/subjects.ts";
 import { authenticator } from "./jwt.ts";
@@ -82,6 +89,7 @@ function wrap(msg: Msg): Message {
 /** The real bus. */
 export class NatsBus implements Bus {
   private listeners = new Set<(event: BusEvent) => void>();
+  private readonly frozen = new WeakMap<Headers, MsgHdrs>();
   connected = true;
 
   private constructor(
@@ -159,13 +167,20 @@ export class NatsBus implements Bus {
 
   publish(subject: string, data: Uint8Array, headers?: Headers, reply?: string): void {
     if (headers === undefined && reply === undefined) return this.nc.publish(subject, data);
-    const options: { headers?: ReturnType<typeof natsHeaders>; reply?: string } = {};
-    if (headers !== undefined) {
-      options.headers = natsHeaders();
-      for (const [key, value] of Object.entries(headers)) options.headers.set(key, value);
-    }
+    const options: { headers?: MsgHdrs; reply?: string } = {};
+    if (headers !== undefined) options.headers = this.built(headers);
     if (reply !== undefined) options.reply = reply;
     this.nc.publish(subject, data ?? EMPTY, options);
+  }
+
+  /** Headers that cannot change are built once: those of replies are a few, said thousands of times a second. */
+  private built(headers: Headers): MsgHdrs {
+    const known = this.frozen.get(headers);
+    if (known !== undefined) return known;
+    const built = natsHeaders();
+    for (const [key, value] of Object.entries(headers)) built.set(key, value);
+    if (Object.isFrozen(headers)) this.frozen.set(headers, built);
+    return built;
   }
 
   subscribe(subject: string, callback: (message: Message) => void, queue?: string): Subscription {

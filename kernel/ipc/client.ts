@@ -4,7 +4,7 @@ import { decode, encode } from "../abi/codec.ts";
 import { SomaError, type WireError } from "../abi/errors.ts";
 import { HEADERS, type Principal } from "../abi/headers.ts";
 import { ABI, LIMITS } from "../abi/limits.ts";
-import { ALL, ANY, subjects } from "../abi/subjects.ts";
+import { ALL, ANY, parseCall, subjects } from "../abi/subjects.ts";
 import { type CallName, type Chunk, type Input, type Output, syscall } from "../abi/syscalls.ts";
 import type { Bus, Headers, Message } from "./bus.ts";
 import { Stream } from "./stream.ts";
@@ -182,10 +182,10 @@ export class Client {
   private down(message: Message): void {
     const [, , , service, instance, epoch] = message.subject.split(".");
     for (const stream of [...this.pending.values()]) {
-      // Not accepted yet: it may have been in the mailbox of the one that died.
+      // Not accepted yet: it may have been in the mailbox of the one that died, unless it was sent to another one.
       const hit =
         stream.instance === undefined
-          ? stream.service === service
+          ? stream.service === service && [ANY, ALL, instance].includes(parseCall(stream.subject)?.instance)
           : stream.instance === instance && stream.epoch === Number(epoch);
       if (hit)
         stream.fail(new SomaError("ESERVICEDOWN", `${instance} went down during the request`, { executed: "maybe" }));
@@ -224,6 +224,7 @@ function split(name: string): [string, string] {
 function repeatAfter(error: SomaError, idempotent: boolean, attempt: number): number | undefined {
   if (!error.retryable || !REPEATABLE.has(error.code)) return undefined;
   if (!idempotent && error.executed !== "no") return undefined;
-  const base = error.retryAfterMs ?? Math.min(500, 20 * 2 ** attempt);
-  return base * (0.75 + Math.random() / 2);
+  // Never before it was asked to; and not all at once.
+  if (error.retryAfterMs !== undefined) return error.retryAfterMs * (1 + Math.random() / 2);
+  return Math.min(500, 20 * 2 ** attempt) * (0.75 + Math.random() / 2);
 }

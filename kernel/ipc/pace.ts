@@ -1,10 +1,12 @@
-// Owns foresight at the door: how many of a kind can be done in time at the pace of the last ones, so that who comes too late is told at once.
+// Owns foresight at the door: how many of a kind can be done in good time at the pace of the last ones, so that who comes too late is told at once.
 
 /** Below so many of a kind nobody is turned away. */
 const CROWD = 32;
 /** Ends that the pace is read from; with fewer than `FEW` it is unknown, and with fewer running it is the callers' pace, not ours. */
 const LAST = 32;
 const FEW = 8;
+/** The wait before one begins may take this share of its deadline: a longer queue brings no more done, and costs all that are in it. */
+const SHARE = 1 / 4;
 
 interface Kind {
   running: number;
@@ -32,14 +34,14 @@ export class Pace {
   }
 
   /**
-   * Whether one more of this call, to be done within `ttl` ms, would come too late behind those that run. Who has less than
+   * Whether one more of this call, to be done within `ttl` ms, would wait too long behind those that run. Who has less than
    * the share of one caller of `callers` comes in nevertheless: a flood is its makers' own loss.
    */
   late(call: string, ttl: number, mine: number, callers: number): boolean {
     const { running, ends } = this.kind(call, ttl);
     if (running < CROWD || ends.length < FEW) return false;
     // Also when nothing ends any more the pace falls.
-    const inTime = Math.max(CROWD, (ends.length * ttl) / (this.now() - ends[0]!));
+    const inTime = Math.max(CROWD, (ends.length * SHARE * ttl) / (this.now() - ends[0]!));
     return running >= inTime && mine + 1 > inTime / callers;
   }
 

@@ -2,16 +2,15 @@
 import type { z } from "zod";
 import { decode, encode } from "../abi/codec.ts";
 import { SomaError } from "../abi/errors.ts";
-import { HEADERS, type Principal } from "../abi/headers.ts";
-import { ABI, LIMITS } from "../abi/limits.ts";
-import { type Owner, roleOf } from "../abi/names.ts";
+import { HEADERS, type ReplyType } from "../abi/headers.ts";
+import type { Owner } from "../abi/names.ts";
 import { ALL, ANY, parseCall, replyAllowed, subjects } from "../abi/subjects.ts";
-import { isRecorded, MAY, type Syscall } from "../abi/syscall.ts";
+import { isRecorded, type Syscall } from "../abi/syscall.ts";
 import { CONTROL, type Syscalls, syscall } from "../abi/syscalls.ts";
 import type { Audit } from "./audit.ts";
-import type { Bus, Message, Subscription } from "./bus.ts";
+import type { Bus, Headers, Message, Subscription } from "./bus.ts";
 import { watchCallers } from "./callers.ts";
-import { Pace } from "./pace.ts";
+import { Door, type DoorOptions } from "./door.ts";
 import { Request, type Send } from "./request.ts";
 import type { Tracer } from "./trace.ts";
 
@@ -33,13 +32,10 @@ export type Handlers<O extends Owner> = {
 const REMEMBERED = 4_096;
 type AnyHandler = (input: unknown, request: Request) => unknown;
 
-export interface ServerOptions {
-  owner: Owner;
+export interface ServerOptions extends DoorOptions {
   instance: string;
   epoch: number;
   handlers: Record<string, AnyHandler>;
-  /** Checks an app's grant; throws EPERM or EDQUOT. Called for apps only, with the parsed input. */
-  authorize?: (caller: string, name: string, input: unknown) => Principal;
   /** Takes the outcome of every call, and of those that were turned away. */
   audit?: Audit;
   /** Gives each request its trace context; its end is for `observe` to tell. */
@@ -48,19 +44,11 @@ export interface ServerOptions {
   observe?: (request: Request, outcome: { code: string; ms: number; output?: unknown }) => void;
   /** An unexpected throw: our bug. */
   crash: (error: unknown) => void;
-  mailbox?: number;
-  mailboxPerCaller?: number;
 }
-
-/** How often the loop shows that it turns; when that is so late, ms, and so many requests run, apps and people are turned away. */
-const TURN = 25;
-const BEHIND = 75;
-const CROWD = 32;
 
 export class Server {
   private readonly requests = new Map<string, Request>();
-  private readonly perCaller = new Map<string, number>();
-  private readonly pace = new Pace();
+  private readonly door: Door;
   private readonly timers = new Map<string, NodeJS.Timeout>();
   /** The last that were answered, oldest first. */
   private readonly answered = new Set<string>();
@@ -69,14 +57,17 @@ export class Server {
   private subscriptions: Subscription[] = [];
   private stopWatching: () => void = () => {};
   private idle: (() => void)[] = [];
-  private turnedAt = performance.now();
-  private turning: NodeJS.Timeout | undefined;
+  /** Of what is said again and again, the bytes: `EBUSY`, by the ms that it asks to wait. */
+  private readonly busy = new Map<number, Uint8Array>();
+  private readonly plain = new Map<ReplyType, Headers>();
   served = 0;
 
   constructor(
     private readonly bus: Bus,
     private readonly options: ServerOptions,
-  ) {}
+  ) {
+    this.door = new Door(options);
+  }
 
   /** Starts to listen: as one of many to `any`, alone to its own name, and to `all`. */
   start(): void {
@@ -84,10 +75,7 @@ export class Server {
     const listen = (name: string, queue?: string) =>
       this.bus.subscribe(subjects.serve(owner, name), (message) => this.receive(message), queue);
     this.subscriptions = [listen(ANY, owner), listen(instance), listen(ALL)];
-    this.turnedAt = performance.now();
-    this.turning = setInterval(() => {
-      this.turnedAt = performance.now();
-    }, TURN).unref();
+    this.door.open();
     this.stopWatching = watchCallers(this.bus, {
       instance,
       epoch: this.options.epoch,
@@ -112,7 +100,7 @@ export class Server {
 
   /** How many requests of this caller run. */
   runningOf(caller: string): number {
-    return this.perCaller.get(caller) ?? 0;
+    return this.door.runningOf(caller);
   }
 
   /** Ends all that runs for a caller whose grant is gone. */
@@ -149,7 +137,7 @@ export class Server {
   async drain(ms: number): Promise<void> {
     await Promise.all(this.subscriptions.map((subscription) => subscription.drain()));
     this.stopWatching();
-    clearInterval(this.turning);
+    this.door.close();
     if (this.requests.size > 0) {
       await Promise.race([
         new Promise<void>((resolve) => this.idle.push(resolve)),
@@ -182,33 +170,22 @@ export class Server {
 
   private open(message: Message, caller: string, call: string, id: string, send: Send): void {
     const { owner } = this.options;
-    const entry = syscall(owner, call);
-    if (entry === undefined) throw new SomaError("ENOSYS", `${owner} has no call "${call}": see docs/syscalls.md`);
-    const role = roleOf(caller);
-    if (!MAY[entry.right].includes(role)) {
-      throw new SomaError(
-        "EPERM",
-        `${owner}.${call} is for ${MAY[entry.right].join(", ")}, and "${caller}" is ${role}`,
-      );
-    }
-    const abi = message.header(HEADERS.abi);
-    if (abi !== "" && Number(abi) !== ABI) {
-      throw new SomaError("EINVAL", `the caller speaks abi ${abi}, this system ${ABI}: use the same version of Soma`);
-    }
+    const visitor = this.door.meet(message, caller, call);
     const control = (CONTROL as readonly string[]).includes(call);
     const mid = `${caller}/${id}`;
-    // The same attempt again: it runs already and will be answered once, or was.
-    if (!control && (this.requests.has(mid) || this.answered.has(mid))) return;
-    const ttl = message.header(HEADERS.ttl) === "" ? Number.POSITIVE_INFINITY : Number(message.header(HEADERS.ttl));
-    if (!control && !(ttl > 0)) throw new SomaError("ETIME", "the deadline had passed on arrival", { executed: "no" });
-    // Before anything is decoded: turning away must cost next to nothing, or a flood stops all else.
-    if (!control) this.admit(caller, role, call, ttl);
-    const parsed = entry.input.safeParse(decode(message.data) ?? {});
+    if (!control) {
+      // The same attempt again: it runs already and will be answered once, or was.
+      if (this.requests.has(mid) || this.answered.has(mid)) return;
+      if (!(visitor.ttl > 0)) throw new SomaError("ETIME", "the deadline had passed on arrival", { executed: "no" });
+      const wait = this.door.full(visitor);
+      if (wait !== undefined) return this.turnAway(message.reply, caller, call, id, wait);
+    }
+    const parsed = visitor.entry.input.safeParse(decode(message.data) ?? {});
     if (!parsed.success) throw new SomaError("EINVAL", `${owner}.${call}: ${issueText(parsed.error)}`);
     if (control) return this.control(caller, call, parsed.data as Control, send);
     if (!/^[\w-]{1,64}$/.test(id))
       throw new SomaError("EINVAL", 'header "id" must be 1 to 64 of A-Z, a-z, 0-9, "_", "-"');
-    const principal = this.principal(message.header(HEADERS.for), caller, role, `${owner}.${call}`, parsed.data);
+    const principal = this.door.principal(message.header(HEADERS.for), visitor, parsed.data);
     const trace = this.options.tracer?.begin(message.header(HEADERS.traceparent));
     const request = new Request(
       {
@@ -218,7 +195,7 @@ export class Server {
         caller,
         principal,
         call,
-        deadline: performance.now() + ttl,
+        deadline: performance.now() + visitor.ttl,
         traceparent: trace?.traceparent ?? message.header(HEADERS.traceparent),
         trace,
         reply: message.reply,
@@ -228,11 +205,23 @@ export class Server {
     this.run(request, parsed.data);
   }
 
+  /** No error object, nothing encoded anew: this is said thousands of times a second when a flood comes. */
+  private turnAway(reply: string, caller: string, call: string, id: string, wait: number): void {
+    const { audit, owner } = this.options;
+    let body = this.busy.get(wait);
+    if (body === undefined) {
+      const why = `${owner} has its hands full: try again in ${wait} ms`;
+      body = encode(new SomaError("EBUSY", why, { retryAfterMs: wait }).toWire());
+      this.busy.set(wait, body);
+    }
+    this.publish(reply, "error", body);
+    audit?.refused(caller, `${owner}.${call}`, id, "EBUSY");
+  }
+
   private run(request: Request, input: unknown): void {
     request.noted = this.options.audit?.note(request.caller, request.principal, input);
     this.requests.set(request.mid, request);
-    this.perCaller.set(request.caller, (this.perCaller.get(request.caller) ?? 0) + 1);
-    this.pace.began(request.call, request.ttl);
+    this.door.began(request);
     if (request.left < 0x7fffffff) {
       this.timers.set(
         request.mid,
@@ -292,34 +281,6 @@ export class Server {
     setImmediate(() => this.refuse(request, new SomaError("ECANCELED", "canceled by the caller")));
   }
 
-  private principal(header: string, caller: string, role: string, name: string, input: unknown): Principal {
-    if (header !== "") {
-      if (role !== "service" && role !== "kernel") throw new SomaError("EPERM", `"${caller}" may not act for others`);
-      const parsed = safeJson(header) as Principal | undefined;
-      if (typeof parsed?.principal !== "string")
-        throw new SomaError("EINVAL", 'header "for" must be {principal, grant?, revision?}');
-      return parsed;
-    }
-    return role === "app" && this.options.authorize
-      ? this.options.authorize(caller, name, input)
-      : { principal: caller };
-  }
-
-  private admit(caller: string, role: string, call: string, ttl: number): void {
-    const { mailbox = LIMITS.mailbox, mailboxPerCaller = LIMITS.mailboxPerCaller } = this.options;
-    const outside = role !== "service" && role !== "kernel";
-    // Whatever is offered, the beats and replies of what runs get their turn: a flood must not look like a hang.
-    const behind = this.requests.size >= CROWD && performance.now() - this.turnedAt > TURN + BEHIND;
-    const mine = this.runningOf(caller);
-    const greedy = role === "app" && mine >= mailboxPerCaller;
-    const late = outside && this.pace.late(call, ttl, mine, this.perCaller.size + (mine === 0 ? 1 : 0));
-    if (this.requests.size >= mailbox || greedy || late || (outside && behind)) {
-      throw new SomaError("EBUSY", `${this.options.owner} has its hands full: try again shortly`, {
-        retryAfterMs: 100,
-      });
-    }
-  }
-
   private finish(request: Request, output: unknown): void {
     const { audit, owner } = this.options;
     if (request.done || request.settled) return;
@@ -352,27 +313,35 @@ export class Server {
     clearTimeout(this.timers.get(request.mid));
     this.timers.delete(request.mid);
     this.requests.delete(request.mid);
-    this.pace.ended(request.call, request.ttl, outcome.code === "OK");
+    this.door.ended(request, outcome.code === "OK");
     this.answered.add(request.mid);
     if (this.answered.size > REMEMBERED) this.answered.delete(this.answered.values().next().value!);
     if (this.working.has(request)) this.working.set(request, performance.now());
-    const left = (this.perCaller.get(request.caller) ?? 1) - 1;
-    if (left > 0) this.perCaller.set(request.caller, left);
-    else this.perCaller.delete(request.caller);
     this.served += 1;
     this.options.observe?.(request, outcome);
     if (this.requests.size === 0) for (const wake of this.idle.splice(0)) wake();
   }
 
-  private send(reply: string, type: string, body: unknown, seq?: number): void {
-    const data = encode(body ?? {});
+  private send(reply: string, type: ReplyType, body: unknown, seq?: number): void {
+    // Encoded in any case: E2BIG must be thrown before a request counts as answered.
+    this.publish(reply, type, encode(body ?? {}), seq);
+  }
+
+  private publish(reply: string, type: ReplyType, data: Uint8Array, seq?: number): void {
     // While the broker is away nothing could be delivered; the caller has made its own outcome of that.
     if (reply === "" || !this.bus.connected) return;
-    this.bus.publish(reply, data, {
-      [HEADERS.type]: type,
-      [HEADERS.epoch]: String(this.options.epoch),
-      ...(seq === undefined ? {} : { [HEADERS.seq]: String(seq) }),
-    });
+    const plain = this.plainHeaders(type);
+    this.bus.publish(reply, data, seq === undefined ? plain : { ...plain, [HEADERS.seq]: String(seq) });
+  }
+
+  /** Frozen, so that the bus builds them once. */
+  private plainHeaders(type: ReplyType): Headers {
+    let headers = this.plain.get(type);
+    if (headers === undefined) {
+      headers = Object.freeze({ [HEADERS.type]: type, [HEADERS.epoch]: String(this.options.epoch) });
+      this.plain.set(type, headers);
+    }
+    return headers;
   }
 }
 
@@ -388,12 +357,4 @@ function issueText(error: z.ZodError): string {
     .slice(0, 3)
     .map((issue) => `${issue.path.join(".") || "input"}: ${issue.message}`)
     .join("; ");
-}
-
-function safeJson(text: string): unknown {
-  try {
-    return JSON.parse(text);
-  } catch {
-    return undefined;
-  }
 }

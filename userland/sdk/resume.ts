@@ -136,7 +136,8 @@ export class ResumableStream<N extends ResumableName> implements AsyncIterable<C
   }
 
   private pause(error: SomaError, attempt: number): Promise<void> {
-    const wait = error.retryAfterMs ?? Math.min(500, 20 * 2 ** attempt);
+    // Whoever was sent away together does not come again together.
+    const wait = (error.retryAfterMs ?? Math.min(500, 20 * 2 ** attempt)) * (1 + Math.random() / 2);
     return new Promise((resolve) => setTimeout(resolve, wait));
   }
 }

@@ -172,6 +172,29 @@ test("DOWN fails what the instance had accepted, at once, as maybe executed", as
   assert.ok(performance.now() - started < 2_000);
 });
 
+test("DOWN of one instance leaves alone what was sent to another one and is not accepted yet", async () => {
+  const frank = await world.client("frank");
+  // Listens as memory-2 does, and takes its time to say anything.
+  const second = await world.connect("memory-2");
+  let reply = "";
+  second.subscribe(subjects.serve("memory", "memory-2"), (message) => {
+    reply = message.reply;
+  });
+  await second.flush();
+  const call = frank.call("memory.get", { key: "a" }, { instance: "memory-2", retry: false });
+  while (reply === "") await sleep(5);
+  const kernel = await world.connect("kernel");
+  kernel.publish(subjects.down("memory", "memory-3", 1), encode({ reason: "exit" }));
+  await kernel.flush();
+  second.publish(reply, encode({ value: 2, revision: 1 }), { type: "end", epoch: "1" });
+  assert.is((await call).value, 2);
+
+  const lost = code(frank.call("memory.get", { key: "a" }, { instance: "memory-2", retry: false }));
+  await sleep(20);
+  kernel.publish(subjects.down("memory", "memory-2", 1), encode({ reason: "exit" }));
+  assert.is((await lost).code, "ESERVICEDOWN");
+});
+
 test("a reply aimed at another subject is not given", async () => {
   const stolen: string[] = [];
   const victim = await world.connect("dave");

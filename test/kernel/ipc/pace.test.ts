@@ -11,17 +11,17 @@ function paced(running: number, every: number, ttl = 1_000, ok = true): Pace {
   return pace;
 }
 
-test("one more is too late when those that run take longer than it has", () => {
-  // 20 in 400 ms: 50 in a second.
-  assert.not(paced(49, 20).late("generate", 1_000, 9, 10));
-  assert.ok(paced(50, 20).late("generate", 1_000, 9, 10));
+test("one more is too late when those that run take longer than a quarter of what it has", () => {
+  // 20 in 400 ms: 50 in a quarter of 4 s.
+  assert.not(paced(49, 20, 4_000).late("generate", 4_000, 9, 10));
+  assert.ok(paced(50, 20, 4_000).late("generate", 4_000, 9, 10));
 });
 
 test("who has less than a caller's share comes in nevertheless", () => {
-  const pace = paced(60, 20);
-  assert.not(pace.late("generate", 1_000, 4, 10), "the fifth of five");
-  assert.ok(pace.late("generate", 1_000, 5, 10));
-  assert.ok(pace.late("generate", 1_000, 0, 1_000), "of a thousand callers not each can have one");
+  const pace = paced(60, 20, 4_000);
+  assert.not(pace.late("generate", 4_000, 4, 10), "the fifth of five");
+  assert.ok(pace.late("generate", 4_000, 5, 10));
+  assert.ok(pace.late("generate", 4_000, 0, 1_000), "of a thousand callers not each can have one");
 });
 
 test("nobody is too late where few run, where the pace is unknown, or without a deadline", () => {
@@ -38,10 +38,10 @@ test("another call, or one with far more time, is not counted with them", () => 
 });
 
 test("when nothing ends any more the pace falls", () => {
-  const pace = paced(40, 10);
-  assert.not(pace.late("generate", 1_000, 40, 1));
+  const pace = paced(40, 10, 4_000);
+  assert.not(pace.late("generate", 4_000, 40, 1));
   now += 1_000;
-  assert.ok(pace.late("generate", 1_000, 40, 1));
+  assert.ok(pace.late("generate", 4_000, 40, 1));
 });
 
 test("a pause between two crowds is not taken for slowness", () => {
