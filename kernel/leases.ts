@@ -7,6 +7,8 @@ import { LIMITS } from "./abi/limits.ts";
 const beatOf = z.looseObject({
   /** ms by which the most overdue handler has outlived its request's end. */
   overdueMs: z.number().min(0).optional(),
+  /** Longest delay of its event loop since its beat before, ms. */
+  lagMs: z.number().min(0).optional(),
 });
 export type Beat = z.output<typeof beatOf>;
 
@@ -68,6 +70,12 @@ export class Leases {
 
   last(instance: string): Beat | undefined {
     return this.leases.get(instance)?.last;
+  }
+
+  /** ms since its last beat, or since it has its lease. */
+  age(instance: string, now: number): number | undefined {
+    const beatAt = this.leases.get(instance)?.beatAt;
+    return beatAt === undefined ? undefined : now - beatAt;
   }
 
   /** The broker is back: everybody gets the time to reconnect. */

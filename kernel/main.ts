@@ -13,6 +13,7 @@ import { Client } from "./ipc/client.ts";
 import { commonHandlers } from "./ipc/common.ts";
 import { GrantTable } from "./ipc/grants.ts";
 import { createLog } from "./ipc/log.ts";
+import { countCalls, Metrics, readProcess } from "./ipc/metrics.ts";
 import { Recorder } from "./ipc/recorder.ts";
 import { Server, type ServerOptions } from "./ipc/server.ts";
 import { createAudit, createTracer, endTrace } from "./ipc/service.ts";
@@ -23,6 +24,7 @@ import { openHome } from "./launcher/home.ts";
 import { ROOT } from "./launcher/node.ts";
 import { Leases } from "./leases.ts";
 import { loadManifest } from "./manifest.ts";
+import { readProcesses } from "./metrics.ts";
 import { Records } from "./records.ts";
 import { Registry } from "./registry.ts";
 import { Apps } from "./spawn.ts";
@@ -130,6 +132,8 @@ const table = {
   broker: () => broker,
   where: supervision.where,
 };
+const metrics = new Metrics("kernel");
+const { called, refused } = countCalls(metrics, "kernel");
 const server: Server = new Server(bus, {
   owner: "kernel",
   instance: "kernel",
@@ -137,7 +141,11 @@ const server: Server = new Server(bus, {
   crash,
   audit,
   tracer,
-  observe: (request, { code }) => endTrace("kernel", request, code),
+  refused,
+  observe: (request, { code, ms }) => {
+    endTrace("kernel", request, code);
+    called(request, code, ms);
+  },
   authorize: (caller, name, input) => grants.authorize(caller, name, input),
   handlers: {
     ...kernelCalls({ bus, hands, registry, apps, table, supervision }),
@@ -146,6 +154,7 @@ const server: Server = new Server(bus, {
       epoch,
       server: () => server,
       recorder,
+      metrics,
       state: () => supervision.supervisor.getSnapshot().value,
       figures: () => ({
         children: supervision.children.size,
@@ -158,6 +167,13 @@ const server: Server = new Server(bus, {
     }),
   } as ServerOptions["handlers"],
 });
+readProcess(metrics, {
+  epoch,
+  inflight: () => server.inflight,
+  spansLost: () => tracer.lost,
+  auditWaiting: () => audit.figures().auditWaiting,
+});
+readProcesses(metrics, supervision.children, leases);
 grants.onRevoke((holder) => server.evict(holder));
 await grants.follow(bus);
 server.start();

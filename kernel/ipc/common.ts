@@ -1,5 +1,6 @@
-// Owns the answers to `stat`, `inspect` and `watch`, which every actor gives alike: services and the kernel.
+// Owns the answers to `stat`, `metrics`, `inspect` and `watch`, which every actor gives alike: services and the kernel.
 import { SomaError } from "../abi/errors.ts";
+import type { Metrics } from "./metrics.ts";
 import type { Recorder } from "./recorder.ts";
 import type { Server } from "./server.ts";
 
@@ -10,9 +11,10 @@ export interface Self {
   recorder: Recorder;
   state: () => unknown;
   figures: () => Record<string, unknown>;
+  metrics: Metrics;
 }
 
-export function commonHandlers({ instance, epoch, server, recorder, state, figures }: Self) {
+export function commonHandlers({ instance, epoch, server, recorder, state, figures, metrics }: Self) {
   const startedAt = performance.now();
   return {
     stat: () => ({
@@ -23,6 +25,7 @@ export function commonHandlers({ instance, epoch, server, recorder, state, figur
       inflight: server().inflight,
       figures: { served: server().served, rssBytes: process.memoryUsage.rss(), ...figures() },
     }),
+    metrics: async () => ({ metrics: await metrics.show() }),
     inspect: ({ actor }: { actor?: string }) => {
       const actors = recorder.show(actor);
       if (actors.length === 0 && actor !== undefined)

@@ -17,7 +17,10 @@ import type { Tracer } from "./trace.ts";
 /** Returned by a handler whose answer comes later through `reply` or `fail`. */
 export const DEFER = Symbol("defer");
 
-type Own<O extends Owner> = Exclude<keyof Syscalls[O], "cancel" | "credit" | "chunk" | "stat" | "inspect" | "watch">;
+type Own<O extends Owner> = Exclude<
+  keyof Syscalls[O],
+  "cancel" | "credit" | "chunk" | "stat" | "metrics" | "inspect" | "watch"
+>;
 type Answer<S extends Syscall> = z.input<S["output"]> | typeof DEFER;
 /** One handler for each call of an owner; common calls are answered here or by the service runtime. */
 export type Handlers<O extends Owner> = {
@@ -42,6 +45,8 @@ export interface ServerOptions extends DoorOptions {
   tracer?: Tracer;
   /** Called once for each final reply, for metrics. */
   observe?: (request: Request, outcome: { code: string; ms: number; output?: unknown }) => void;
+  /** Called once for each call that was turned away at the door, for metrics. */
+  refused?: (caller: string, call: string, code: string) => void;
   /** An unexpected throw: our bug. */
   crash: (error: unknown) => void;
 }
@@ -156,7 +161,10 @@ export class Server {
     if (subject === undefined) return;
     const { caller, call } = subject;
     const id = message.header(HEADERS.id);
-    const refused = (code: string) => this.options.audit?.refused(caller, `${this.options.owner}.${call}`, id, code);
+    const refused = (code: string) => {
+      this.options.refused?.(caller, call, code);
+      this.options.audit?.refused(caller, `${this.options.owner}.${call}`, id, code);
+    };
     if (message.reply !== "" && !replyAllowed(caller, message.reply)) return refused("EPERM");
     const send: Send = (type, body, seq) => this.send(message.reply, type, body, seq);
     try {

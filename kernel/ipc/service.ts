@@ -13,6 +13,7 @@ import { commonHandlers } from "./common.ts";
 import { GrantTable } from "./grants.ts";
 import { type Identity, register, takeBootstrap } from "./identity.ts";
 import { createLog, type Log } from "./log.ts";
+import { countCalls, Metrics, readProcess } from "./metrics.ts";
 import { Recorder } from "./recorder.ts";
 import type { Request } from "./request.ts";
 import { type Handlers, Server } from "./server.ts";
@@ -27,6 +28,8 @@ export interface Context {
   log: Log;
   /** For spans outside of a request of this process; those within one are for `request.trace`. */
   tracer: Tracer;
+  /** What this process counts and measures, after the table in kernel/abi/metrics.ts. */
+  metrics: Metrics;
   instance: string;
   epoch: number;
   identity: Identity;
@@ -83,6 +86,8 @@ export async function runService<S extends Service>(
   const grants = new GrantTable(identity.grantKey, { running: (holder) => server.runningOf(holder) });
   const audit = createAudit({ bus, instance, epoch, grants, log });
   const tracer = createTracer(bus, instance, epoch);
+  const metrics = new Metrics(instance);
+  const { called, refused } = countCalls(metrics, service);
   const server: Server = new Server(bus, {
     owner: service,
     audit,
@@ -92,13 +97,21 @@ export async function runService<S extends Service>(
     handlers,
     crash,
     authorize: (caller, name, input) => (running?.authorize ?? grants.authorize.bind(grants))(caller, name, input),
+    refused,
     observe: (request, outcome) => {
       endTrace(service, request, outcome.code);
+      called(request, outcome.code, outcome.ms);
       running?.observe?.(request, outcome);
     },
     ...(service === "model" || service === "scheduler"
       ? { mailbox: LIMITS.streamMailbox, mailboxPerCaller: LIMITS.streamMailboxPerCaller }
       : {}),
+  });
+  readProcess(metrics, {
+    epoch,
+    inflight: () => server.inflight,
+    spansLost: () => tracer.lost,
+    auditWaiting: () => audit.figures().auditWaiting,
   });
   grants.onRevoke((holder) => server.evict(holder));
   if (identity.grantKey !== undefined) await grants.follow(bus);
@@ -109,6 +122,7 @@ export async function runService<S extends Service>(
     recorder,
     log,
     tracer,
+    metrics,
     instance,
     epoch,
     identity,
@@ -125,6 +139,7 @@ export async function runService<S extends Service>(
       epoch,
       server: () => server,
       recorder,
+      metrics,
       state: () => running?.state?.() ?? "ready",
       figures: () => ({ ...audit.figures(), spansLost: tracer.lost, ...running?.figures?.() }),
     }),

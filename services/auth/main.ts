@@ -22,7 +22,7 @@ const SIGN_MS = 2_000;
 const KEYS = 1_024;
 const KERNEL_MS = 2_000;
 
-await runService("auth", async ({ bus, client, server, log, recorder, identity, crash }) => {
+await runService("auth", async ({ bus, client, server, log, recorder, identity, metrics, crash }) => {
   const grants = await Kv.open<SignedGrant>(bus, "grants");
   const records = await Kv.open<unknown>(bus, "ledger");
   for (const kv of [grants, records]) await kv.tidy();
@@ -59,6 +59,19 @@ await runService("auth", async ({ bus, client, server, log, recorder, identity, 
   );
   machine.subscribe({ error: crash });
   machine.start();
+  const budgets = (figure: "amount" | "used") =>
+    registrar
+      .all()
+      .flatMap((grant) =>
+        ledger
+          .rows(grant.id, registrar.limits(grant))
+          .map(({ budget, amount, spent, leased }): [{ holder: string; budget: string }, number] => [
+            { holder: grant.holder, budget },
+            figure === "amount" ? amount : spent + leased,
+          ]),
+      );
+  metrics.read("soma_budget_limit", () => budgets("amount"));
+  metrics.read("soma_budget_used", () => budgets("used"));
   const sweep = setInterval(() => {
     registrar.sweep().catch((error) => (isSomaError(error) ? log.warn({ err: error }, "not swept") : crash(error)));
   }, SWEEP_MS);

@@ -8,6 +8,7 @@ import { pickDriver, probeDrivers } from "./drivers/registry.ts";
 import { Effects } from "./effects.ts";
 import { Files } from "./files.ts";
 import { hardware } from "./hardware.ts";
+import { readModels } from "./metrics.ts";
 import { locateWeights } from "./weights.ts";
 
 await runService("device", async (ctx) => {
@@ -23,6 +24,7 @@ await runService("device", async (ctx) => {
     files: new Files(join(home, "snapshots")),
   });
   const device = startDevice(ctx, effects);
+  readModels(ctx.metrics, effects);
   effects.announce();
   return {
     handlers: calls(device, effects),

@@ -3,12 +3,13 @@ import { createActor, fromPromise } from "xstate";
 import { runService } from "../../kernel/ipc/service.ts";
 import { Kv, Objects } from "../../kernel/ipc/store.ts";
 import { type BlobRecord, Blobs, blobQuota } from "./blobs.ts";
+import { freeBytes, usedBytes } from "./budget.ts";
 import { calls } from "./calls.ts";
 import { Effects } from "./effects.ts";
 import { memoryMachine } from "./machine.ts";
 import { Values } from "./values.ts";
 
-await runService("memory", async ({ bus, client, server, log, recorder, instance, epoch, crash }) => {
+await runService("memory", async ({ bus, client, server, log, recorder, metrics, instance, epoch, crash }) => {
   const values = await Values.open(await Kv.open(bus, "data"));
   const blobs = await Blobs.open(await Kv.open<BlobRecord>(bus, "data"), await Objects.open(bus, "blobs"), {
     prefix: `${instance}-${epoch}`,
@@ -29,6 +30,13 @@ await runService("memory", async ({ bus, client, server, log, recorder, instance
   machine.subscribe({ error: crash });
   effects.listen();
   machine.start();
+  metrics.read("soma_memory_bytes", () =>
+    Object.entries(machine.getSnapshot().context.budgets).flatMap(([device, budget]) => [
+      [{ device, use: "weights" }, usedBytes(budget, "weights")],
+      [{ device, use: "kv" }, usedBytes(budget, "kv")],
+      [{ device, use: "free" }, freeBytes(budget)],
+    ]),
+  );
   return {
     handlers: calls(machine, values, blobs),
     state: () => machine.getSnapshot().value,

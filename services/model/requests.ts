@@ -4,6 +4,7 @@ import type { z } from "zod";
 import { SomaError } from "../../kernel/abi/errors.ts";
 import type { Syscalls } from "../../kernel/abi/syscalls.ts";
 import type { Client } from "../../kernel/ipc/client.ts";
+import type { Metrics } from "../../kernel/ipc/metrics.ts";
 import type { Request } from "../../kernel/ipc/request.ts";
 import type { Catalog } from "./catalog.ts";
 import { schedulerEngine } from "./engine.ts";
@@ -33,6 +34,7 @@ interface Live {
 export interface RequestsOptions {
   client: Client;
   catalog: Catalog;
+  metrics: Pick<Metrics, "count" | "observe">;
   /** 1 to 2^32 - 1, for requests that name no seed. */
   freshSeed?: () => number;
 }
@@ -43,11 +45,13 @@ export class Requests {
   private readonly live = new Map<string, Live>();
   private readonly client: Client;
   private readonly catalog: Catalog;
+  private readonly metrics: RequestsOptions["metrics"];
   private readonly freshSeed: () => number;
 
-  constructor({ client, catalog, freshSeed = () => randomInt(1, 0x1_0000_0000) }: RequestsOptions) {
+  constructor({ client, catalog, metrics, freshSeed = () => randomInt(1, 0x1_0000_0000) }: RequestsOptions) {
     this.client = client;
     this.catalog = catalog;
+    this.metrics = metrics;
     this.freshSeed = freshSeed;
   }
 
@@ -153,6 +157,12 @@ export class Requests {
     }
   }
 
+  private measure(model: string, { tokens, firstMs, tokenMs }: ReturnType<Speech["timing"]>): void {
+    this.metrics.count("soma_new_tokens_total", { model }, tokens);
+    if (firstMs !== undefined) this.metrics.observe("soma_first_token_seconds", { model }, firstMs / 1000);
+    if (tokenMs !== undefined) this.metrics.observe("soma_token_seconds", { model }, tokenMs / 1000);
+  }
+
   private speech(plan: TextPlan, model: string, { name, version }: ModelRecord, text: TextModel, request: Request) {
     const speech = new Speech(this.client, text, plan);
     return async () => {
@@ -160,16 +170,9 @@ export class Requests {
       if (loaded === undefined) throw new SomaError("ESERVICEDOWN", `${model} went away before it was run`);
       const { principal, signal, left, trace, traceparent } = request;
       const emit = (chunk: object) => request.emit(chunk);
-      const end = await speech.run({
-        model,
-        numerics: loaded.numerics,
-        principal,
-        signal,
-        left,
-        trace,
-        traceparent,
-        emit,
-      });
+      const asked = { model, numerics: loaded.numerics, principal, signal, left, trace, traceparent, emit };
+      const end = await speech.run(asked);
+      this.measure(name, speech.timing());
       return { ...end, model: name, version };
     };
   }

@@ -32,6 +32,7 @@ export class Speech {
   private numerics: string | undefined;
   private readonly startedAt: number;
   private firstAt: number | undefined;
+  private lastAt: number | undefined;
 
   constructor(
     private readonly client: Client,
@@ -87,7 +88,8 @@ export class Speech {
     const figures = { tokens: 0, batches: 0, firstMs: 0 };
     try {
       for await (const { pos, ids, logprobs } of stream) {
-        this.firstAt ??= this.now();
+        this.lastAt = this.now();
+        this.firstAt ??= this.lastAt;
         if (figures.batches++ === 0) figures.firstMs = performance.now() - from;
         figures.tokens += ids.length;
         const piece = answer.push(base + pos, ids, logprobs);
@@ -99,6 +101,15 @@ export class Speech {
     } finally {
       asked.trace?.add("run", from, performance.now(), figures);
     }
+  }
+
+  /** Of what was made here, not of what was given: ms to the first token and mean ms from each to the next, where there are any. */
+  timing(): { tokens: number; firstMs?: number; tokenMs?: number } {
+    const { startedAt, firstAt, lastAt, answer, plan } = this;
+    const tokens = answer.ids.length - plan.given.length;
+    if (firstAt === undefined || lastAt === undefined || tokens === 0) return { tokens };
+    const firstMs = firstAt - startedAt;
+    return tokens === 1 ? { tokens, firstMs } : { tokens, firstMs, tokenMs: (lastAt - firstAt) / (tokens - 1) };
   }
 
   /** What was given may be a whole answer already. */

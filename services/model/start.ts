@@ -30,11 +30,11 @@ export interface ModelOptions {
 /** A file may be cut off so often without a byte more, with so long a pause. */
 const HUB_TRIES = { tries: 5, pauseMs: 2000 };
 
-type Needs = Pick<Context, "bus" | "client" | "server" | "recorder" | "log" | "crash">;
+type Needs = Pick<Context, "bus" | "client" | "server" | "recorder" | "log" | "metrics" | "crash">;
 
 /** Reads what is stored, takes up the jobs that were not finished, and serves. */
 export async function startModel(ctx: Needs, { home, code, hub }: ModelOptions): Promise<Running<"model">> {
-  const { bus, client, recorder, log, crash } = ctx;
+  const { bus, client, recorder, log, metrics, crash } = ctx;
   const folders = new Folders(home);
   const registry = await Registry.open(await Kv.open(bus, "models"));
   const texts = new TextModels((record) => folders.of(record));
@@ -49,7 +49,7 @@ export async function startModel(ctx: Needs, { home, code, hub }: ModelOptions):
   for (const record of registry.all()) {
     if (catalog.missing(record)) log.warn({ model: versionText(record) }, "its files are missing");
   }
-  const requests = new Requests({ client, catalog });
+  const requests = new Requests({ client, catalog, metrics });
   const training = new Training(client, catalog);
   const jobs = await Jobs.open(
     {
@@ -66,6 +66,7 @@ export async function startModel(ctx: Needs, { home, code, hub }: ModelOptions):
   });
   model.subscribe({ error: crash });
   model.start();
+  metrics.read("soma_jobs", () => Object.entries(jobs.counts()).map(([state, count]) => [{ state }, count]));
   const child = (id: string) =>
     model.getSnapshot().children[id] as { send: (event: { type: "cancel" | "stop" }) => void } | undefined;
 

@@ -33,6 +33,8 @@ export interface Handover {
   cut: boolean;
   /** Sequences that give their room up to others: they are put aside there. */
   park: string[];
+  /** ms that each waited whose first quantum this is. */
+  waited: number[];
   /** Sequences of this quantum that were put aside on other devices: to be moved from there first. */
   move: { device: string; seq: string }[];
 }
@@ -232,8 +234,12 @@ export class Board {
     slot.inFlight.push({ quantum, long: !crowded, attempts });
     const where = `${device}/${epoch}`;
     const move: Handover["move"] = [];
+    const waited: number[] = [];
     const seqs = chosen.map((sequence) => {
-      sequence.firstRunAt ??= this.now();
+      if (sequence.firstRunAt === undefined) {
+        sequence.firstRunAt = this.now();
+        waited.push(sequence.firstRunAt - sequence.arrivedAt);
+      }
       const one = named(sequence, where);
       sequence.startedOn = where;
       const { id: seq, parkedOn } = sequence;
@@ -242,7 +248,14 @@ export class Board {
       return one;
     });
     const length = crowded ? LENGTH.crowded : LENGTH.alone;
-    return { device, epoch, quantum: { quantum, model, ...length, tokenBudget: TOKEN_BUDGET, seqs }, cut, move };
+    return {
+      device,
+      epoch,
+      quantum: { quantum, model, ...length, tokenBudget: TOKEN_BUDGET, seqs },
+      cut,
+      waited,
+      move,
+    };
   }
 
   /** Devices where two quanta keep a newcomer waiting that should not have to. */

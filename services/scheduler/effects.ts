@@ -218,8 +218,10 @@ export class Effects {
     });
   }
 
-  private async run({ device, quantum, cut, park, move }: Handover): Promise<void> {
-    const { client, server, log, crash } = this.ctx;
+  private async run({ device, quantum, cut, park, waited, move }: Handover): Promise<void> {
+    const { client, server, log, crash, metrics } = this.ctx;
+    for (const ms of waited) metrics.observe("soma_queue_wait_seconds", { model: quantum.model }, ms / 1000);
+    if (park.length > 0) metrics.count("soma_preemptions_total", { device }, park.length);
     // Before the quantum, whose newcomers get the room.
     for (const seq of park) void this.tell(device, quantum.model, seq, "park");
     // Quanta go to a device in the order in which they were made, also where one waits for KV from elsewhere.
@@ -244,6 +246,7 @@ export class Effects {
       const report = await this.handed.watch(run.id, handed, run.result);
       this.budgets.landed(mids, quantum.model, report);
       this.landed(handedAt, device, report);
+      this.measured(device, report);
       for (const { id, output, problem } of this.queue.report(device, quantum.model, report)) {
         this.queue.remove(id);
         if (output) server.reply(id, output);
@@ -257,6 +260,7 @@ export class Effects {
     } catch (error) {
       if (!isSomaError(error)) return void crash(error);
       this.budgets.landed(mids, quantum.model);
+      metrics.count("soma_quanta_lost_total", { device });
       log.warn({ device, code: error.code, quantum: quantum.quantum }, "a quantum was lost: its sequences run again");
       this.queue.lost(device, quantum);
       // Refused, not lost: trying again would be refused again.
@@ -298,6 +302,12 @@ export class Effects {
       const figures = { device, ms, steps, computed, tokens: newIds.length, together: seqs.length };
       request.trace.add("quantum", handedAt, now, figures);
     }
+  }
+
+  private measured(device: string, { seqs, ms }: Report): void {
+    const { metrics } = this.ctx;
+    metrics.observe("soma_quantum_sequences", { device }, seqs.length);
+    metrics.observe("soma_quantum_seconds", { device }, ms / 1000);
   }
 
   private tick(): void {

@@ -31,6 +31,16 @@ await runService("scheduler", async (ctx) => {
   });
   machine.subscribe({ error: ctx.crash });
   machine.start();
+  ctx.metrics.read("soma_sequences", () => {
+    const running = [...queue.sequences.values()].filter(({ charged }) => charged.length > 0).length;
+    return [
+      [{ state: "running" }, running],
+      [{ state: "waiting" }, queue.sequences.size - running],
+    ];
+  });
+  ctx.metrics.read("soma_computed_tokens_total", () =>
+    [...queue.accounts.values()].map(({ principal, tokens }) => [{ principal }, tokens]),
+  );
   await waitFor(machine, (snapshot) => snapshot.matches("serving"));
   return {
     handlers: calls(queue, effects),

@@ -10,6 +10,7 @@ import type { NatsBus } from "../../kernel/ipc/bus.ts";
 import { Client } from "../../kernel/ipc/client.ts";
 import { commonHandlers } from "../../kernel/ipc/common.ts";
 import { GrantTable, type SignedGrant } from "../../kernel/ipc/grants.ts";
+import { Metrics } from "../../kernel/ipc/metrics.ts";
 import { createKey, keyFromSeed } from "../../kernel/ipc/nkey.ts";
 import { Recorder } from "../../kernel/ipc/recorder.ts";
 import { Server, type ServerOptions } from "../../kernel/ipc/server.ts";
@@ -149,6 +150,7 @@ export async function kernelProgram(world: World, process: Process): Promise<voi
         epoch,
         server: () => server,
         recorder,
+        metrics: new Metrics("kernel"),
         state: () => "running",
         figures: () => ({}),
       }),

@@ -8,6 +8,7 @@ import { Client } from "../../kernel/ipc/client.ts";
 import { commonHandlers } from "../../kernel/ipc/common.ts";
 import { GrantTable, type SignedGrant } from "../../kernel/ipc/grants.ts";
 import type { Bootstrap } from "../../kernel/ipc/identity.ts";
+import { Metrics } from "../../kernel/ipc/metrics.ts";
 import { createKey } from "../../kernel/ipc/nkey.ts";
 import { Recorder } from "../../kernel/ipc/recorder.ts";
 import { Server } from "../../kernel/ipc/server.ts";
@@ -71,6 +72,7 @@ async function live(
   const recorder = new Recorder(() => {});
   const grants = new GrantTable(grantKey, { running: (holder) => server.runningOf(holder) });
   const handlers: Record<string, (input: any, request: any) => unknown> = {};
+  const metrics = new Metrics(instance);
   const server: Server = new Server(bus, {
     owner: service,
     instance,
@@ -94,6 +96,7 @@ async function live(
     recorder,
     log: quiet,
     tracer: new Tracer({ actor: instance, epoch, ratio: 0, publish: () => {} }),
+    metrics,
     instance,
     epoch,
     identity: { instance, epoch, jwt, seed: key.seed, secrets: secrets ?? {} },
@@ -105,7 +108,15 @@ async function live(
     crash,
     bucket: (name) => world.store.bucket(bus, name) as never,
   });
-  const common = { instance, epoch, server: () => server, recorder, state: () => "ready", figures: () => ({}) };
+  const common = {
+    instance,
+    epoch,
+    server: () => server,
+    recorder,
+    metrics,
+    state: () => "ready",
+    figures: () => ({}),
+  };
   Object.assign(handlers, world.watched(serviceOf(instance)!, running.handlers as never), commonHandlers(common));
   server.start();
   const beat = () => {

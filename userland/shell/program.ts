@@ -11,6 +11,7 @@ import { gatewayCommands } from "./commands/gateway.ts";
 import { grantCommands } from "./commands/grant.ts";
 import { keepCommands } from "./commands/keep.ts";
 import { keyCommands } from "./commands/key.ts";
+import { metricsCommands } from "./commands/metrics.ts";
 import { modelCommands } from "./commands/model.ts";
 import { rightsCommands } from "./commands/rights.ts";
 import { systemCommands } from "./commands/system.ts";
@@ -20,6 +21,7 @@ export const COMMANDS: readonly Command[] = [
   ...systemCommands,
   ...auditCommands,
   ...traceCommands,
+  ...metricsCommands,
   ...modelCommands,
   ...driverCommands,
   ...appCommands,

@@ -20,6 +20,21 @@ export const transition = z.object({
   to: z.string(),
 });
 
+/** A metric and its values now: names and meaning stand in kernel/abi/metrics.ts. Of a histogram, `metricName` says which part. */
+export const metricFamily = z.object({
+  name: z.string(),
+  help: z.string(),
+  type: z.string(),
+  aggregator: z.string(),
+  values: z.array(
+    z.object({
+      value: z.number(),
+      labels: z.record(z.string(), z.union([z.string(), z.number()])),
+      metricName: z.string().optional(),
+    }),
+  ),
+});
+
 /** Control calls take the id of the caller's own earlier request; all three may be repeated without harm. */
 export const common = table({
   cancel: {
@@ -64,6 +79,15 @@ export const common = table({
       inflight: count,
       figures: record,
     }),
+  },
+  metrics: {
+    kind: "call",
+    what: "show an actor's metrics: see docs/metrics.md",
+    right: "person",
+    idempotent: true,
+    ttl: 2_000,
+    input: none,
+    output: z.object({ metrics: z.array(metricFamily) }),
   },
   inspect: {
     kind: "call",
