@@ -152,6 +152,16 @@ export const STORES = {
     full: "refuse",
     what: "virtual time of each principal",
   },
+  parts: {
+    kind: "kv",
+    owner: "scheduler",
+    readers: [],
+    maxBytes: 1 * MB,
+    maxAgeMs: 0,
+    history: 1,
+    full: "refuse",
+    what: "how each device is cut into parts",
+  },
   slices: {
     kind: "kv",
     owner: "scheduler",

@@ -77,6 +77,7 @@ export class Resident {
     const { quantum } = input;
     const plan = this.plan(input);
     const from = performance.now();
+    const cpu = process.cpuUsage();
     this.firsts.clear();
     let report: QuantumReport | undefined;
     if (plan.run.length > 0) {
@@ -103,9 +104,11 @@ export class Resident {
         this.parking.prefill.add(report.computedTokens, report.ms);
       outbox.flush();
     }
+    const { user, system } = process.cpuUsage(cpu);
     return {
       quantum,
       ms: report?.ms ?? 0,
+      cpuMs: (user + system) / 1_000,
       steps: report?.steps ?? 0,
       computedTokens: report?.computedTokens ?? 0,
       seqs: input.seqs.map(({ seq }) => plan.reports.get(seq)!),

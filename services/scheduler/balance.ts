@@ -27,7 +27,7 @@ export class Balance {
       // Where it was put aside nothing is computed again; elsewhere all but what others left there.
       const again = sequence.parkedOn === slot.device ? 0 : sequence.computed - slot.prefixes.cached(chain);
       const rows = this.loads.get(slot)! + Math.max(1, rest(sequence) + again);
-      const ms = rows * (slot.pace ?? this.pace);
+      const ms = (rows * (slot.pace ?? this.pace)) / slot.part.share;
       if (best === undefined || ms < best.ms) best = { slot, rows, ms };
     }
     if (best === undefined) return undefined;
@@ -49,7 +49,7 @@ export function load(slot: Slot): number {
 export function surplus(slots: readonly Slot[], idle: Slot): { from: Slot; sequences: Sequence[] } | undefined {
   let from: Slot | undefined;
   for (const slot of slots)
-    if (slot !== idle && slot.ready.size >= 2 && (!from || load(slot) > load(from))) from = slot;
+    if (slot.device !== idle.device && slot.ready.size >= 2 && (!from || load(slot) > load(from))) from = slot;
   if (from === undefined) return undefined;
   const sequences = [...from.ready.values()]
     .filter((one) => one.computed > 0 && one.input.mode === "generate" && rest(one) >= 4 * BRIEF && fits(idle, one))

@@ -1,9 +1,12 @@
 // Owns the board: sequences that wait or run, devices that have their models, and which sequences make the next quantum. No I/O.
+import type { z } from "zod";
+import type { scheduler } from "../../kernel/abi/syscalls/scheduler.ts";
 import { Accounts } from "./accounts.ts";
 import { Balance, surplus } from "./balance.ts";
 import { Charges } from "./charges.ts";
 import { estimate } from "./estimate.ts";
-import { Order } from "./order.ts";
+import { foremost, goesBefore, Order } from "./order.ts";
+import { type Cut, type Part, partName } from "./parts.ts";
 import { choose, victims } from "./pick.ts";
 import { POLICY, type PolicyName } from "./policies.ts";
 import { AHEAD, LENGTH, TOKEN_BUDGET } from "./quanta.ts";
@@ -18,11 +21,25 @@ import {
   type Report,
   type Sequence,
 } from "./sequence.ts";
-import { bind, hurries, openSlot, overtaken, type Placement, returned, type Slot, slotKey, unheard } from "./slot.ts";
+import {
+  allows,
+  bind,
+  fits,
+  hurries,
+  overtaken,
+  type Placement,
+  placed,
+  returned,
+  type Slot,
+  unheard,
+} from "./slot.ts";
+import { Slots } from "./slots.ts";
 import { Speed } from "./speed.ts";
 import { why } from "./why.ts";
 
 export type { Input, Placement, Quantum, Report };
+
+type PartRow = z.output<typeof scheduler.parts.output>["parts"][number];
 
 /** A quantum to be handed over. */
 export interface Handover {
@@ -51,8 +68,8 @@ export class Board {
   readonly sequences = new Map<string, Sequence>();
   private name: PolicyName = "fair";
   private readonly charges: Charges;
-  private readonly slots = new Map<string, Slot>();
-  /** By model: sequences that are on no device. */
+  readonly slots = new Slots();
+  /** By model and pin: sequences that are on no device. */
   private readonly waiting = new Map<string, Order<Sequence>>();
   private arrivals = 0;
   private quanta = 0;
@@ -80,38 +97,37 @@ export class Board {
 
   private *orders(): Iterable<Order<Sequence>> {
     yield* this.waiting.values();
-    for (const { ready } of this.slots.values()) yield ready;
+    for (const { ready } of this.slots) yield ready;
   }
 
   place(placement: Placement): void {
-    const key = slotKey(placement.device, placement.model);
-    const known = this.slots.get(key);
-    if (known?.epoch === placement.epoch && known.numerics === placement.numerics) Object.assign(known, placement);
+    const { device, model, epoch, numerics } = placement;
+    const known = this.slots.on(device, model);
+    if (known[0]?.epoch === epoch && known[0].numerics === numerics)
+      for (const slot of known) Object.assign(slot, placed(placement, slot.part));
     else {
-      if (known) this.leave(known);
-      this.slots.set(key, openSlot(placement, POLICY[this.name]));
+      for (const slot of known) this.leave(slot);
+      this.slots.open(placement, POLICY[this.name]);
       // What waits for its first turn elsewhere is dealt out anew.
-      for (const slot of this.slotsOf(placement.model)) this.unbind(slot);
+      for (const slot of this.slots.of(model)) this.unbind(slot);
     }
   }
 
   /** A device says all that it has: other models are gone from it. */
   announce(deviceName: string, placements: readonly Placement[]): void {
-    for (const slot of [...this.slots.values()]) {
-      if (slot.device !== deviceName || placements.some(({ model }) => model === slot.model)) continue;
-      this.leave(slot);
-    }
+    for (const slot of this.slots.on(deviceName))
+      if (!placements.some(({ model }) => model === slot.model)) this.leave(slot);
     for (const placement of placements) this.place(placement);
   }
 
   /** A device went down: what ran there waits again, with the ids it has so far. */
   down(deviceName: string): void {
-    for (const slot of [...this.slots.values()]) if (slot.device === deviceName) this.leave(slot);
+    for (const slot of this.slots.on(deviceName)) this.leave(slot);
   }
 
   /** A device is about to go: its sequences go on elsewhere, with their KV. False when it is not known. */
   drain(deviceName: string): boolean {
-    const slots = [...this.slots.values()].filter(({ device }) => device === deviceName);
+    const slots = this.slots.on(deviceName);
     for (const slot of slots) {
       slot.draining = true;
       for (const sequence of [...slot.ready.values()]) this.park(sequence, slot);
@@ -128,14 +144,15 @@ export class Board {
   }
 
   private leave(slot: Slot): void {
-    this.slots.delete(slotKey(slot.device, slot.model));
-    for (const sequence of [...slot.ready.values()]) this.evict(sequence, slot);
+    for (const sequence of [...slot.ready.values()]) this.evict(sequence);
+    this.slots.close(slot);
   }
 
   /** Its KV is lost: it begins again with the ids it has, on any device. */
-  private evict(sequence: Sequence, slot: Slot): void {
+  private evict(sequence: Sequence): void {
     // What was put aside has left its slot.
-    if (sequence.device !== undefined) this.park(sequence, slot);
+    const slot = this.slots.holding(sequence);
+    if (slot !== undefined) this.park(sequence, slot);
     sequence.parkedOn = undefined;
     sequence.attempt += 1;
   }
@@ -149,36 +166,110 @@ export class Board {
     this.charges.settle(sequence);
     sequence.device = undefined;
     sequence.startedOn = undefined;
-    this.waitingFor(slot.model).add(sequence);
+    this.waitingFor(sequence).add(sequence);
   }
 
-  private waitingFor(model: string): Order<Sequence> {
-    let order = this.waiting.get(model);
+  private waitingFor({ input, pin }: Pick<Sequence, "input" | "pin">): Order<Sequence> {
+    const key = waitingKey(input.model, pin);
+    let order = this.waiting.get(key);
     if (order === undefined) {
       order = new Order(POLICY[this.name]);
-      this.waiting.set(model, order);
+      this.waiting.set(key, order);
     }
     return order;
   }
 
-  /** Blocks that the largest device with this model has, or undefined when none has it. */
-  capacity(model: string): number | undefined {
-    const blocks = this.slotsOf(model).map((slot) => slot.blocks);
+  /** Orders of those that may run on a slot and are on none. */
+  private waitingAt({ device, part, model }: Slot): Order<Sequence>[] {
+    const pins = new Set([undefined, device, partName(device, part)]);
+    return [...pins].flatMap((pin) => this.waiting.get(waitingKey(model, pin)) ?? []);
+  }
+
+  /**
+   * Cuts a device into parts, anew if it is cut already, or with none given makes it one again; sequences go on with their
+   * KV. Returns those that are put aside since their part has too little room now, and those that no part has room for ever.
+   * EINVAL.
+   */
+  cut(deviceName: string, parts: readonly Cut[]): { park: Sequence[]; stranded: Sequence[] } {
+    const policy = POLICY[this.name];
+    const gone = this.slots.cut(deviceName, parts, policy);
+    const names = new Set(this.slots.division(deviceName).parts.map((part) => partName(deviceName, part)));
+    const homeless = gone.flatMap((slot) => [...slot.ready.values()]);
+    for (const sequence of this.sequences.values()) {
+      const { pin } = sequence;
+      if (pin === undefined || !pin.startsWith(`${deviceName}/`) || names.has(pin)) continue;
+      // Its part is gone: the device is what is left of where it shall run.
+      const waited = this.waitingFor(sequence).delete(sequence);
+      sequence.pin = deviceName;
+      if (waited) this.waitingFor(sequence).add(sequence);
+    }
+    const park: Sequence[] = [];
+    for (const sequence of homeless) {
+      const from = gone.find((slot) => slot.ready.delete(sequence))!;
+      const room = this.slots.on(deviceName, from.model).filter((slot) => fits(slot, sequence));
+      const to = room.sort((a, b) => b.blocks - b.leased - (a.blocks - a.leased))[0];
+      if (to === undefined) {
+        if (!unheard(sequence)) park.push(sequence);
+        this.park(sequence, from);
+        continue;
+      }
+      to.leased += blocksOf(sequence);
+      sequence.part = to.part.name;
+      to.ready.add(sequence);
+    }
+    for (const slot of this.slots.on(deviceName))
+      while (slot.leased > slot.blocks) {
+        const last = [...slot.ready.values()].reduce((a, b) => (goesBefore(policy, a, b) ? b : a));
+        if (!unheard(last)) park.push(last);
+        this.park(last, slot);
+      }
+    const stranded = [...this.sequences.values()].filter((one) => {
+      const capacity = this.capacity(one.input.model, one.pin);
+      return capacity !== undefined && blocksOf(one) > capacity;
+    });
+    return { park, stranded };
+  }
+
+  /** Blocks of the largest part of a device that has this model and where it may run, or undefined when none has it. */
+  capacity(model: string, pin?: string): number | undefined {
+    const blocks = this.slotsFor(model, pin).map((slot) => slot.blocks);
     return blocks.length === 0 ? undefined : Math.max(...blocks);
   }
 
   /** ms until such a sequence would be done, by measured speed; undefined while nothing was measured. */
-  estimate(input: Input): number | undefined {
-    const others = [...this.sequences.values()].filter((other) => other.input.model === input.model);
-    return estimate(input, others, Math.max(1, this.slotsOf(input.model).length), this.speeds.get(input.model));
+  estimate(input: Input, pin?: string): number | undefined {
+    const slots = this.slotsFor(input.model, pin);
+    const there = (other: Sequence) =>
+      other.device === undefined ? pin === undefined || other.pin === pin : slots.includes(this.slots.holding(other)!);
+    const others = [...this.sequences.values()].filter((other) => other.input.model === input.model && there(other));
+    const devices = new Set(slots.map(({ device }) => device)).size;
+    const ms = estimate(input, others, Math.max(1, devices), this.speeds.get(input.model));
+    // On one part alone it has that part's share, and what others leave.
+    return ms === undefined || slots.length !== 1 ? ms : ms / this.dueNow(slots[0]!);
   }
 
-  add(id: string, principal: string, to: string, deadline: number, input: Input): void {
+  /** The share that a part gets of its device among those that want something now. */
+  private dueNow({ device, part }: Slot): number {
+    const rivals = this.slots.division(device).parts.filter((one) => one === part || this.wants(device, one));
+    return part.share / rivals.reduce((sum, { share }) => sum + share, 0);
+  }
+
+  /** Whether anybody is bound to a part of a device, or waits for it. */
+  private wants(device: string, part: Part): boolean {
+    const name = partName(device, part);
+    return this.slots
+      .on(device)
+      .some(
+        (slot) => slot.part === part && (slot.ready.size > 0 || this.waiting.get(waitingKey(slot.model, name))?.first),
+      );
+  }
+
+  add(id: string, principal: string, to: string, deadline: number, input: Input, pin?: string): void {
     const account = this.accounts.enter(principal);
     const [arrival, arrivedAt, turn] = [this.arrivals++, this.now(), this.charges.turn()];
-    const sequence = openSequence({ id, principal, account, to, input, deadline, arrival, arrivedAt, turn });
+    const sequence = openSequence({ id, principal, account, to, input, deadline, arrival, arrivedAt, turn, pin });
     this.sequences.set(id, sequence);
-    this.waitingFor(input.model).add(sequence);
+    this.waitingFor(sequence).add(sequence);
   }
 
   /** Forgets a sequence; returns where its KV lies, to be dropped there. */
@@ -187,8 +278,8 @@ export class Board {
     if (sequence === undefined) return undefined;
     const { device, parkedOn = device, input } = sequence;
     this.sequences.delete(id);
-    this.waiting.get(input.model)?.delete(sequence);
-    const slot = device === undefined ? undefined : this.slots.get(slotKey(device, input.model));
+    this.waitingFor(sequence).delete(sequence);
+    const slot = this.slots.holding(sequence);
     if (slot?.ready.delete(sequence)) slot.leased -= blocksOf(sequence);
     this.charges.settle(sequence);
     this.accounts.leave(sequence.account);
@@ -198,13 +289,13 @@ export class Board {
   /** The next quantum for some device that has room for one, or undefined. Counts it as in flight. */
   next(): Handover | undefined {
     const policy = POLICY[this.name];
-    for (const slot of [...this.slots.values()].sort((a, b) => a.inFlight.length - b.inFlight.length)) {
-      if (slot.inFlight.length >= AHEAD) continue;
-      const waiting = this.waiting.get(slot.model);
-      if (slot.draining) continue;
-      const slots = this.slotsOf(slot.model).filter(({ draining }) => !draining);
-      if (slot.ready.size === 0 && !waiting?.first) this.takeOver(slots, slot);
-      const parked = victims(slot, waiting?.first, policy);
+    for (const slot of this.slots.turns()) {
+      if (slot.draining || !this.slots.hasRoom(slot)) continue;
+      const waiting = this.waitingAt(slot);
+      const slots = this.slots.of(slot.model).filter(({ draining }) => !draining);
+      const first = foremost(policy, waiting)?.first;
+      if (slot.ready.size === 0 && first === undefined) this.takeOver(slots, slot);
+      const parked = victims(slot, first, policy);
       for (const victim of parked) this.park(victim, slot);
       const chosen = choose(slot, waiting, policy, this.charges, new Balance(slots));
       if (chosen.length > 0) return { ...this.handover(slot, chosen), park: parked.map(({ id }) => id) };
@@ -217,7 +308,7 @@ export class Board {
     const taken = slots.length < 2 ? undefined : surplus(slots, idle);
     for (const sequence of taken?.sequences ?? []) {
       this.park(sequence, taken!.from);
-      this.waiting.get(idle.model)!.delete(sequence);
+      this.waitingFor(sequence).delete(sequence);
       bind(idle, sequence);
       idle.ready.add(sequence);
     }
@@ -225,13 +316,14 @@ export class Board {
 
   private handover(slot: Slot, chosen: readonly Sequence[]): Omit<Handover, "park"> {
     const { device, epoch, model } = slot;
-    const crowded = slot.ready.size > chosen.length || (this.waiting.get(model)?.size ?? 0) > 0;
+    const crowded = slot.ready.size > chosen.length || this.waitingAt(slot).some(({ size }) => size > 0);
     const cut = chosen.some(
       (one) => one.firstRunAt === undefined && slot.inFlight.some((flight) => hurries(one, flight)),
     );
     const quantum = `q${++this.quanta}`;
     const attempts = new Map(chosen.map((sequence) => [sequence.id, sequence.attempt]));
-    slot.inFlight.push({ quantum, long: !crowded, attempts });
+    const charged = this.slots.division(device).hand(slot.part, (other) => this.wants(device, other));
+    slot.inFlight.push({ quantum, long: !crowded, attempts, charged });
     const where = `${device}/${epoch}`;
     const move: Handover["move"] = [];
     const waited: number[] = [];
@@ -258,19 +350,29 @@ export class Board {
     };
   }
 
-  /** Devices where two quanta keep a newcomer waiting that should not have to. */
-  held(id: string): string[] {
+  /** Where two quanta keep a newcomer waiting that should not have to: on another part of the device perhaps, and of another model. */
+  held(id: string): { device: string; model: string }[] {
     const sequence = this.sequences.get(id)!;
-    return this.slotsOf(sequence.input.model)
-      .filter(({ inFlight }) => inFlight.length >= AHEAD && hurries(sequence, inFlight[0]!))
-      .map(({ device }) => device);
+    const full = this.slotsFor(sequence.input.model, sequence.pin).filter((slot) => !this.slots.hasRoom(slot));
+    const lanes = full.flatMap((slot) =>
+      slot.inFlight.length >= AHEAD ? [slot] : this.slots.on(slot.device).filter(({ inFlight }) => inFlight.length > 0),
+    );
+    const [seen, held] = [new Set<unknown>(), [] as Slot[]];
+    for (const slot of lanes) {
+      if (seen.has(slot.inFlight)) continue;
+      seen.add(slot.inFlight);
+      if (hurries(sequence, slot.inFlight[0]!)) held.push(slot);
+    }
+    return held;
   }
 
   /** Takes a report; returns what has ended. */
   report(deviceName: string, model: string, report: Report): End[] {
-    const slot = this.slots.get(slotKey(deviceName, model));
-    const missing = overtaken(slot, report.quantum);
-    const flight = returned(slot, report.quantum);
+    const lane = this.slots.on(deviceName, model);
+    const missing = overtaken(lane[0], report.quantum);
+    const flight = returned(lane[0], report.quantum);
+    const slot = lane.find(({ part }) => part === flight?.charged.part) ?? lane[0];
+    if (flight) this.slots.division(deviceName).settle(flight.charged, report.ms, report.cpuMs);
     if (report.ms > 1 && report.computedTokens > 0) this.measure(model, slot, report);
     const ended: End[] = [];
     for (const part of report.seqs) {
@@ -280,7 +382,7 @@ export class Board {
       // Ids before these are not known, or the device has dropped it: it goes on from those that are.
       const broken = missing.some(({ attempts }) => attempts.get(part.seq) === sequence.attempt);
       if (broken || (part.finish === "unknown" && sequence.device !== undefined)) {
-        this.evict(sequence, slot!);
+        this.evict(sequence);
         continue;
       }
       // Named in a quantum that came after it was put aside.
@@ -288,7 +390,7 @@ export class Board {
       sequence.newIds.push(...part.newIds);
       sequence.computed += part.computed;
       sequence.cached += part.cached;
-      this.charges.correct(sequence, part.computed, slot);
+      this.charges.correct(sequence, part.computed, this.slots.holding(sequence));
       if (part.finish === null || part.finish === "blocks") continue;
       if (part.finish === "error") ended.push({ id: part.seq, problem: part.message ?? "the device refused it" });
       else
@@ -310,11 +412,22 @@ export class Board {
 
   /** A quantum did not come back: whatever it held runs anew from the ids that were reported. */
   lost(deviceName: string, { model, quantum, seqs }: Quantum): void {
-    const slot = this.slots.get(slotKey(deviceName, model));
-    const flight = returned(slot, quantum);
+    const flight = returned(this.slots.on(deviceName, model)[0], quantum);
+    if (flight) this.slots.division(deviceName).settle(flight.charged, 0);
     for (const { seq } of seqs) {
       const sequence = this.sequences.get(seq);
-      if (sequence && sequence.attempt === flight?.attempts.get(seq)) this.evict(sequence, slot!);
+      if (sequence && sequence.attempt === flight?.attempts.get(seq)) this.evict(sequence);
+    }
+  }
+
+  /** Devices and their parts, with what each is due and got. */
+  *parts(): Iterable<PartRow> {
+    for (const { device, part } of this.slots.parts()) {
+      const slots = this.slots.on(device).filter((slot) => slot.part === part);
+      const sum = (of: (slot: Slot) => number) => slots.reduce((total, slot) => total + of(slot), 0);
+      const { name, share, memory, usedMs, cpuMs } = part;
+      const [blocks, leased, sequences] = [sum((s) => s.blocks), sum((s) => s.leased), sum((s) => s.ready.size)];
+      yield { device, part: name, share, memory, blocks, leased, sequences, usedMs, cpuMs };
     }
   }
 
@@ -323,14 +436,18 @@ export class Board {
     const { model } = sequence.input;
     return why(sequence, {
       policy: this.policy,
-      slots: this.slotsOf(model),
+      slots: this.slots.of(model),
       sequences: this.sequences.values(),
       speed: this.speeds.get(model),
       shares: this.accounts.values(),
     });
   }
 
-  private slotsOf(model: string): Slot[] {
-    return [...this.slots.values()].filter((slot) => slot.model === model);
+  private slotsFor(model: string, pin: string | undefined): Slot[] {
+    return this.slots.of(model).filter((slot) => allows(slot, pin));
   }
+}
+
+function waitingKey(model: string, pin: string | undefined): string {
+  return pin === undefined ? model : `${model} on ${pin}`;
 }

@@ -3,6 +3,7 @@ import { SomaError } from "../../kernel/abi/errors.ts";
 import { DEFER, type Handlers } from "../../kernel/ipc/server.ts";
 import type { Board } from "./board.ts";
 import type { Effects } from "./effects.ts";
+import { partName } from "./parts.ts";
 
 export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
   return {
@@ -21,7 +22,7 @@ export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
         principal: sequence.principal,
         model: sequence.input.model,
         state: sequence.charged.length > 0 ? "running" : "waiting",
-        ...(sequence.device === undefined ? {} : { device: sequence.device }),
+        ...(sequence.device === undefined ? {} : { device: partName(sequence.device, { name: sequence.part }) }),
         ids: sequence.input.ids.length,
         newTokens: sequence.newIds.length,
         maxNew: sequence.input.maxNew,
@@ -34,6 +35,9 @@ export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
       effects.pump();
       return {};
     },
+    split: async ({ device, parts }) => ({ device: await effects.cut(device, parts) }),
+    merge: async ({ device }) => ({ device: await effects.cut(device, []) }),
+    parts: () => ({ parts: [...queue.parts()] }),
     set: ({ policy }) => {
       queue.policy = policy;
       return { policy };

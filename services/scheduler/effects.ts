@@ -13,6 +13,7 @@ import type { Board, Handover, Input, Placement, Report } from "./board.ts";
 import type { Budgets } from "./budgets.ts";
 import { Handed } from "./handed.ts";
 import { Holds } from "./holds.ts";
+import { type Cut, physical } from "./parts.ts";
 
 const listed = deviceCalls.list.output.pick({ device: true, models: true, trainings: true });
 type Listed = z.output<typeof listed>;
@@ -47,14 +48,15 @@ export class Effects {
     private readonly ctx: Context,
     private readonly queue: Board,
     private readonly budgets: Budgets,
-    private readonly clock: Kv<SavedAccount>,
+    private readonly stores: { clock: Kv<SavedAccount>; parts: Kv<Cut[]> },
   ) {}
 
   /** Hears of devices; takes virtual time over from a former instance; asks every device what it has, and drops what ran for that one. */
   async open(): Promise<void> {
     const { bus, client } = this.ctx;
     await this.budgets.open();
-    for (const { key, value } of await this.clock.entries()) this.queue.accounts.restore(key, value);
+    for (const { key, value } of await this.stores.clock.entries()) this.queue.accounts.restore(key, value);
+    for (const { key, value } of await this.stores.parts.entries()) this.queue.cut(key, value);
     bus.subscribe("evt.*.device", ({ subject, data }) => {
       const { success, data: listing } = told.safeParse(tryDecode(data));
       if (!success || listing.device !== subject.split(".")[1])
@@ -115,6 +117,24 @@ export class Effects {
     this.pump();
   }
 
+  /** Cuts a device into parts, or with none given makes it one again; returns its name. Kept over restarts. ENOENT, EINVAL. */
+  async cut(name: string, wanted: readonly (Omit<Cut, "memory"> & { memory?: number | undefined })[]): Promise<string> {
+    const device = physical(name);
+    if (this.queue.slots.resolve(device) !== device)
+      throw new SomaError("EINVAL", `"${name}" is a part already: name the whole device, such as cpu0`);
+    const parts = wanted.map(({ memory, ...cut }) => ({ ...cut, memory: memory ?? cut.share }));
+    const { park, stranded } = this.queue.cut(device, parts);
+    for (const { id, input } of park) void this.tell(device, input.model, id, "park");
+    for (const { id, input } of stranded)
+      this.refuse(
+        id,
+        new SomaError("ENOMEM", `no part of ${device} has room for it in ${input.model} any more: shorten it`),
+      );
+    this.pump();
+    await this.stores.parts.put(device, parts);
+    return device;
+  }
+
   /** Queues a sequence, or says at once why it cannot be done. */
   admit(input: Input, request: Request): void {
     // The device sends tokens to no other inbox, and would refuse the whole quantum.
@@ -123,15 +143,16 @@ export class Effects {
         "EPERM",
         `scheduler.run is for model instances, not "${request.caller}": call model.generate`,
       );
-    const capacity = this.queue.capacity(input.model);
+    const pin = input.device === undefined ? undefined : this.queue.slots.resolve(input.device);
+    const capacity = this.queue.capacity(input.model, pin);
     const needed = Math.ceil((input.ids.length + input.maxNew) / 16);
     if (capacity !== undefined && needed > capacity) {
       throw new SomaError(
         "ENOMEM",
-        `${needed} KV blocks are needed and ${input.model} has ${capacity}: shorten the prompt or ask for fewer tokens`,
+        `${needed} KV blocks are needed and ${input.model} has ${capacity}${pin === undefined ? "" : ` on ${pin}`}: shorten the prompt or ask for fewer tokens`,
       );
     }
-    const estimate = this.queue.estimate(input);
+    const estimate = this.queue.estimate(input, pin);
     if (estimate !== undefined && estimate > request.left) {
       throw new SomaError(
         "ETIME",
@@ -141,10 +162,10 @@ export class Effects {
     }
     const { mid, principal, signal } = request;
     const held = this.budgets.admit(mid, principal, input.model, input.ids.length + input.maxNew);
-    if (held === undefined) return this.enqueue(input, request);
+    if (held === undefined) return this.enqueue(input, request, pin);
     held.then(
       // Canceled meanwhile: its end was before its beginning.
-      () => (signal.aborted ? this.budgets.ended(mid) : this.enqueue(input, request)),
+      () => (signal.aborted ? this.budgets.ended(mid) : this.enqueue(input, request, pin)),
       (error) => {
         this.budgets.ended(mid);
         this.ctx.server.fail(mid, error);
@@ -152,11 +173,11 @@ export class Effects {
     );
   }
 
-  private enqueue(input: Input, request: Request): void {
+  private enqueue(input: Input, request: Request, pin: string | undefined): void {
     const { mid } = request;
-    this.queue.add(mid, request.principal.principal, request.reply, request.deadline, input);
+    this.queue.add(mid, request.principal.principal, request.reply, request.deadline, input, pin);
     request.signal.addEventListener("abort", () => this.drop(mid), { once: true });
-    for (const device of this.queue.held(mid)) this.interrupt(device, input.model);
+    for (const { device, model } of this.queue.held(mid)) this.interrupt(device, model);
     this.pump();
   }
 
@@ -333,7 +354,7 @@ export class Effects {
       for (const account of [...this.queue.accounts.values()]) {
         if (this.saved.get(account.principal) === account.tokens) continue;
         const { tokens } = account;
-        await this.clock.put(account.principal, this.queue.accounts.saved(account));
+        await this.stores.clock.put(account.principal, this.queue.accounts.saved(account));
         this.saved.set(account.principal, tokens);
       }
     } catch (error) {

@@ -8,6 +8,7 @@ import { Budgets } from "./budgets.ts";
 import { calls } from "./calls.ts";
 import { Effects } from "./effects.ts";
 import { schedulerMachine } from "./machine.ts";
+import type { Cut } from "./parts.ts";
 import type { Amounts } from "./quota.ts";
 
 await runService("scheduler", async (ctx) => {
@@ -23,7 +24,10 @@ await runService("scheduler", async (ctx) => {
     log: ctx.log,
     crash: ctx.crash,
   });
-  const effects = new Effects(ctx, queue, budgets, await Kv.open<SavedAccount>(ctx.bus, "clock"));
+  const effects = new Effects(ctx, queue, budgets, {
+    clock: await Kv.open<SavedAccount>(ctx.bus, "clock"),
+    parts: await Kv.open<Cut[]>(ctx.bus, "parts"),
+  });
   const open = fromPromise(() => effects.open());
   const machine = createActor(schedulerMachine.provide({ actors: { open } }), {
     id: "scheduler",

@@ -90,6 +90,14 @@ export class Order<E extends Ordered> {
   }
 }
 
+/** The order whose first one goes before those of the others. */
+export function foremost<E extends Ordered>(policy: Policy, orders: readonly Order<E>[]): Order<E> | undefined {
+  let best: Order<E> | undefined;
+  for (const order of orders)
+    if (order.first && (best === undefined || goesBefore(policy, order.first, best.first!))) best = order;
+  return best;
+}
+
 /** Whether `a` goes before `b`, which may be in another order. */
 export function goesBefore(policy: Policy, a: Ordered, b: Ordered): boolean {
   const [x, y] = [policy(a, a.account), policy(b, b.account)];

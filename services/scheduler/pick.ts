@@ -1,7 +1,7 @@
 // Owns the pick: which sequences make the next quantum of a slot, and which give up their KV for a better one that waits.
 import type { Balance } from "./balance.ts";
 import type { Charges } from "./charges.ts";
-import { goesBefore, type Order } from "./order.ts";
+import { foremost, goesBefore, type Order } from "./order.ts";
 import type { Policy } from "./policies.ts";
 import { AHEAD, BATCH, BRIEF, TENURE } from "./quanta.ts";
 import { blocksOf, rest, type Sequence } from "./sequence.ts";
@@ -31,7 +31,7 @@ export function victims(slot: Slot, fresh: Sequence | undefined, policy: Policy)
  */
 export function choose(
   slot: Slot,
-  waiting: Order<Sequence> | undefined,
+  waiting: readonly Order<Sequence>[],
   policy: Policy,
   charges: Charges,
   balance: Balance,
@@ -41,11 +41,12 @@ export function choose(
   while (chosen.length < BATCH) {
     const here = slot.ready.first;
     // Strictly in order: a large one is not passed by small ones for ever.
-    const fresh = waiting?.first;
+    const order = foremost(policy, waiting);
+    const fresh = order?.first;
     const first = fresh !== undefined && (here === undefined || goesBefore(policy, fresh, here));
     const place = first ? balance.place(fresh) : undefined;
     if (fresh !== undefined && place !== undefined) {
-      waiting!.delete(fresh);
+      order!.delete(fresh);
       bind(place, fresh);
       if (place !== slot) {
         place.ready.add(fresh);

@@ -4,6 +4,7 @@ import { BLOCK_TOKENS } from "../../kernel/abi/limits.ts";
 import type { device } from "../../kernel/abi/syscalls/device.ts";
 import type { scheduler } from "../../kernel/abi/syscalls/scheduler.ts";
 import type { Account } from "./accounts.ts";
+import { partName } from "./parts.ts";
 import type { Candidate } from "./policies.ts";
 
 export type Input = z.output<typeof scheduler.run.input>;
@@ -21,8 +22,11 @@ export interface Sequence extends Candidate {
   to: string;
   input: Input;
   newIds: number[];
-  /** Where its KV lies, once it has run there. */
+  /** Where its KV lies, once it has run there; and for which part of that device. */
   device: string | undefined;
+  part: string;
+  /** The device, or `device/part`, where alone it may run. */
+  pin: string | undefined;
   /** Device and epoch that have its ids, so that quanta need only name it. */
   startedOn: string | undefined;
   /** `computed` when it came onto its device. */
@@ -41,7 +45,7 @@ export interface Sequence extends Candidate {
 /** What an arrival says of a sequence; the rest begins empty. */
 export type Arrival = Pick<
   Sequence,
-  "id" | "principal" | "account" | "to" | "input" | "deadline" | "arrival" | "arrivedAt" | "turn"
+  "id" | "principal" | "account" | "to" | "input" | "deadline" | "arrival" | "arrivedAt" | "turn" | "pin"
 >;
 
 export function openSequence(arrival: Arrival): Sequence {
@@ -52,6 +56,7 @@ export function openSequence(arrival: Arrival): Sequence {
     served: arrival.account.reach,
     newIds: [],
     device: undefined,
+    part: "",
     startedOn: undefined,
     parkedOn: undefined,
     attempt: 0,
@@ -118,7 +123,7 @@ export function outputOf(
     newTokens: newIds.length,
     usage,
     numerics,
-    device: sequence.device ?? "",
+    device: sequence.device === undefined ? "" : partName(sequence.device, { name: sequence.part }),
     ...(part.logprobs ? { logprobs: part.logprobs } : {}),
     ...(part.vector ? { vector: part.vector } : {}),
   };

@@ -1,7 +1,8 @@
-// Owns a model on a device as the scheduler knows it: quanta in flight there, sequences whose KV is there, blocks set aside.
+// Owns a model on a part of a device as the scheduler knows it: quanta in flight, sequences whose KV is there, blocks set aside.
 import type { z } from "zod";
 import type { scheduler } from "../../kernel/abi/syscalls/scheduler.ts";
 import { Order } from "./order.ts";
+import { type Charged, type Part, partName } from "./parts.ts";
 import type { Policy } from "./policies.ts";
 import { Prefixes } from "./prefixes.ts";
 import { blocksOf, type Sequence } from "./sequence.ts";
@@ -14,10 +15,15 @@ export interface Flight {
   long: boolean;
   /** Which attempt at each of its sequences it belongs to. */
   attempts: Map<string, number>;
+  charged: Charged;
 }
 
+/** `blocks`: the part's quota of those that its model has on the device. */
 export interface Slot extends Placement {
-  /** Quanta that were handed over; `long` ones are to be cut short when somebody comes. */
+  part: Part;
+  /** Blocks of all parts. */
+  deviceBlocks: number;
+  /** Quanta that were handed over, of all parts: a device runs those of a model in order. `long` ones are to be cut short when somebody comes. */
   inFlight: Flight[];
   /** Sequences whose KV is there, and the blocks set aside for them until their end. */
   ready: Order<Sequence>;
@@ -29,10 +35,11 @@ export interface Slot extends Placement {
   draining: boolean;
 }
 
-export function openSlot(placement: Placement, policy: Policy): Slot {
+export function openSlot(placement: Placement, part: Part, inFlight: Flight[], policy: Policy): Slot {
   return {
-    ...placement,
-    inFlight: [],
+    ...placed(placement, part),
+    part,
+    inFlight,
     ready: new Order(policy),
     leased: 0,
     pace: undefined,
@@ -41,10 +48,16 @@ export function openSlot(placement: Placement, policy: Policy): Slot {
   };
 }
 
+/** What a device says of a model, as it is for one of its parts. */
+export function placed(placement: Placement, { memory }: Part): Placement & Pick<Slot, "deviceBlocks"> {
+  return { ...placement, deviceBlocks: placement.blocks, blocks: Math.floor(placement.blocks * memory + 1e-9) };
+}
+
 /** A sequence comes onto a slot: room for all that it may come to is set aside. Not while it is in an order. */
 export function bind(slot: Slot, sequence: Sequence): void {
   slot.leased += blocksOf(sequence);
   sequence.device = slot.device;
+  sequence.part = slot.part.name;
   sequence.attempt += 1;
   sequence.since = sequence.computed;
 }
@@ -54,8 +67,13 @@ export function unheard({ startedOn, charged }: Sequence): boolean {
   return startedOn === undefined && charged.length === 0;
 }
 
+/** Whether it may run there: anywhere, or where its call or its grant says. */
+export function allows({ device, part }: Pick<Slot, "device" | "part">, pin: string | undefined): boolean {
+  return pin === undefined || pin === device || pin === partName(device, part);
+}
+
 export function fits(slot: Slot, sequence: Sequence): boolean {
-  return slot.leased + blocksOf(sequence) <= slot.blocks;
+  return allows(slot, sequence.pin) && slot.leased + blocksOf(sequence) <= slot.blocks;
 }
 
 /** A quantum made long for nobody waited is cut for any newcomer, a short one only for an app's single one: a flood cuts none. */
@@ -73,8 +91,4 @@ export function returned(slot: Slot | undefined, quantum: string): Flight | unde
 export function overtaken(slot: Slot | undefined, quantum: string): Flight[] {
   const at = slot?.inFlight.findIndex((one) => one.quantum === quantum) ?? -1;
   return at < 0 ? [] : slot!.inFlight.slice(0, at);
-}
-
-export function slotKey(deviceName: string, model: string): string {
-  return `${deviceName}/${model}`;
 }

@@ -108,7 +108,10 @@ export const scheduler = serviceProgram(async (ctx) => {
     log: ctx.log,
     crash: ctx.crash,
   });
-  const effects = new SchedulerEffects(ctx as never, queue, budgets, ctx.bucket("clock") as never);
+  const effects = new SchedulerEffects(ctx as never, queue, budgets, {
+    clock: ctx.bucket("clock") as never,
+    parts: ctx.bucket("parts") as never,
+  });
   const machine = createActor(schedulerMachine.provide({ actors: { open: fromPromise(() => effects.open()) } }), {
     id: "scheduler",
   });

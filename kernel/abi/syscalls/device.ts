@@ -160,6 +160,8 @@ export const device = table({
     output: z.object({
       quantum: z.string(),
       ms: z.number(),
+      /** Of all CPUs, by the device's process meanwhile. */
+      cpuMs: z.number().optional(),
       steps: count,
       computedTokens: count,
       seqs: z.array(sequenceReport),

@@ -3,7 +3,7 @@ import { z } from "zod";
 import { table } from "../syscall.ts";
 import { blob, count, json, none, record } from "./common.ts";
 import { sampling, trainProgress } from "./device.ts";
-import { usage } from "./scheduler.ts";
+import { deviceRef, usage } from "./scheduler.ts";
 
 /** `name`, `name@version`, or an alias. */
 export const modelRef = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,95}(@[0-9]+)?$/, "use name or name@version");
@@ -13,6 +13,8 @@ const common = {
   sample: sampling.prefault({}),
   maxTokens: count.max(1_000_000).optional(),
   stop: stops,
+  /** A device or a part of one, where alone it may run. */
+  device: deviceRef.optional(),
   /** Ids that the caller has already, to go on where a lost instance stopped. */
   resume: z
     .object({ ids: z.array(count), numerics: z.string().optional(), approximate: z.boolean().default(false) })

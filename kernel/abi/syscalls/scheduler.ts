@@ -1,10 +1,16 @@
 // Owns the scheduler's calls: who runs when.
 import { z } from "zod";
 import { table } from "../syscall.ts";
-import { count, none } from "./common.ts";
+import { count, name, none } from "./common.ts";
 import { mode, sampling } from "./device.ts";
 
 export const POLICIES = ["fifo", "rr", "priority", "edf", "fair"] as const;
+/** `cpu0`, `device-1`; a part of one: `a`, `cpu0/a`. */
+export const deviceRef = z
+  .string()
+  .regex(/^[a-z0-9-]{1,32}(\/[a-z0-9-]{1,32})?$/, "use a device such as cpu0, or a part of one such as a or cpu0/a");
+const fraction = z.number().positive().max(1);
+
 export const usage = z.object({
   promptTokens: count,
   newTokens: count,
@@ -33,6 +39,8 @@ export const scheduler = table({
       /** `score`: the first id whose log-probability is asked for; those before it are 0. */
       from: count.default(1),
       priority: z.number().int().default(0),
+      /** A device or a part of one, where alone it may run. */
+      device: deviceRef.optional(),
     }),
     /** `pos` counts new tokens from 0: receivers drop positions that they have. */
     chunk: z.object({ pos: count, ids: z.array(count), logprobs: z.array(z.number()).optional() }),
@@ -96,6 +104,59 @@ export const scheduler = table({
     ttl: 3_000,
     input: z.object({ device: z.string() }),
     output: none,
+  },
+  split: {
+    kind: "call",
+    what: "cut a device into parts with shares of its time and its KV blocks, or cut it anew while they run",
+    right: "person",
+    recorded: true,
+    idempotent: true,
+    ttl: 3_000,
+    input: z.object({
+      device: deviceRef,
+      /** `memory`: as much as `share` unless said. */
+      parts: z
+        .array(z.object({ name, share: fraction, memory: fraction.optional() }))
+        .min(1)
+        .max(16),
+    }),
+    output: z.object({ device: z.string() }),
+  },
+  merge: {
+    kind: "call",
+    what: "make a device that was cut one again",
+    right: "person",
+    recorded: true,
+    idempotent: true,
+    ttl: 3_000,
+    input: z.object({ device: deviceRef }),
+    output: z.object({ device: z.string() }),
+  },
+  parts: {
+    kind: "call",
+    what: "list devices and their parts with what each is due and got",
+    right: "person",
+    idempotent: true,
+    ttl: 3_000,
+    input: none,
+    output: z.object({
+      parts: z.array(
+        z.object({
+          device: z.string(),
+          /** Empty where the device is not cut. */
+          part: z.string(),
+          share: z.number(),
+          memory: z.number(),
+          /** Of all its models. */
+          blocks: count,
+          leased: count,
+          sequences: count,
+          /** ms of the device since the part is there, and of all CPUs meanwhile. */
+          usedMs: z.number(),
+          cpuMs: z.number(),
+        }),
+      ),
+    }),
   },
   set: {
     kind: "call",

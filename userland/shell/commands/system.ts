@@ -1,7 +1,7 @@
 // Owns the commands about the system itself: processes, services, logs, stores.
 import { SomaError } from "../../../kernel/abi/errors.ts";
 import { SERVICES } from "../../../kernel/abi/names.ts";
-import type { CallName, Input } from "../../../kernel/abi/syscalls.ts";
+import type { CallName, Input, Output } from "../../../kernel/abi/syscalls.ts";
 import type { Command } from "../command.ts";
 import { table } from "../render/table.ts";
 import { bytes, clock, duration } from "../render/units.ts";
@@ -27,6 +27,26 @@ const queue: Omit<Command, "name"> = {
     };
   },
 };
+
+/** Parts of devices with what each is due and got. */
+function shares(parts: Output<"scheduler.parts">["parts"]): string {
+  const rows = parts
+    .filter(({ part }) => part !== "")
+    .map((p) => {
+      const all = parts.filter(({ device }) => device === p.device).reduce((sum, { usedMs }) => sum + usedMs, 0);
+      const got = p.usedMs === 0 ? "-" : `${Math.round((100 * p.usedMs) / all)}%`;
+      const name = `${p.device}/${p.part}`;
+      return [name, `${Math.round(100 * p.share)}%`, got, duration(p.usedMs), p.blocks, p.leased, p.sequences];
+    });
+  return table(["PART", ">SHARE", ">GOT", ">TIME", ">BLOCKS", ">LEASED", ">SEQUENCES"], rows);
+}
+
+/** a=70% or a=70%/50%: a name, its share, and its memory if that is another. */
+function cut(text: string): { name: string; share: number; memory?: number } {
+  const [, name = "", share, memory] = /^([^=]+)=(\d+(?:\.\d+)?)%(?:\/(\d+(?:\.\d+)?)%)?$/.exec(text) ?? [];
+  if (share === undefined) throw new SomaError("EINVAL", `"${text}" is no part: use a=70%, or a=70%/50% for less memory`);
+  return { name, share: Number(share) / 100, ...(memory === undefined ? {} : { memory: Number(memory) / 100 }) };
+}
 
 export const systemCommands: Command[] = [
   {
@@ -231,7 +251,8 @@ export const systemCommands: Command[] = [
     what: "list devices and which driver runs, or why not",
     example: "soma device ls",
     async run(env) {
-      const device = await (await env.soma()).device.list({});
+      const soma = await env.soma();
+      const [device, { parts }] = await Promise.all([soma.device.list({}), soma.scheduler.parts({})]);
       const drivers = table(
         ["DRIVER", "", "WHY"],
         device.drivers.map((d) => [d.driver, d.chosen ? "chosen" : d.ok ? "ready" : "no", d.why]),
@@ -248,8 +269,28 @@ export const systemCommands: Command[] = [
           m.sequences,
         ]),
       );
-      const text = `${device.device}: ${device.cores} cores, ${bytes(device.memoryBytes)} memory, ${bytes(device.budgetBytes)} for models, ${device.gpus.length} GPUs\n\n${drivers}${device.models.length ? `\n\n${models}` : ""}`;
-      return { json: device, text };
+      const text = `${device.device}: ${device.cores} cores, ${bytes(device.memoryBytes)} memory, ${bytes(device.budgetBytes)} for models, ${device.gpus.length} GPUs\n\n${drivers}${device.models.length ? `\n\n${models}` : ""}${parts.some(({ part }) => part !== "") ? `\n\n${shares(parts)}` : ""}`;
+      return { json: { ...device, parts }, text };
+    },
+  },
+  {
+    name: "device split",
+    args: "<device> <part...>",
+    what: "cut a device into parts, each NAME=SHARE of its time and memory or NAME=SHARE/MEMORY; again to resize them",
+    example: "soma device split cpu0 a=70% b=30%",
+    async run(env, [device = "", ...parts]) {
+      const done = await (await env.soma()).scheduler.split({ device, parts: parts.map(cut) });
+      return { json: done, text: `${done.device} is cut: "soma device ls" shows its parts` };
+    },
+  },
+  {
+    name: "device merge",
+    args: "<device>",
+    what: "make a device that was cut one again",
+    example: "soma device merge cpu0",
+    async run(env, [device = ""]) {
+      const done = await (await env.soma()).scheduler.merge({ device });
+      return { json: done, text: `${done.device} is one device again` };
     },
   },
   { name: "sched", ...queue },
