@@ -12,6 +12,7 @@ defineApp({
         prompt,
         task: "continue",
         ...(typeof flags.model === "string" ? { model: flags.model } : {}),
+        ...(typeof flags.device === "string" ? { device: flags.device } : {}),
         ...(flags.max ? { maxTokens: Number(flags.max) } : {}),
         sample: { temperature: Number(flags.temperature ?? 0), ...(flags.seed ? { seed: Number(flags.seed) } : {}) },
       },

@@ -24,6 +24,8 @@ export interface TextPlan {
   /** New ids in all, the given ones included. */
   maxNew: number;
   stop: string[];
+  /** Where alone it may run. */
+  device?: string;
 }
 
 const LANGUAGE = /^[a-z]{2,3}(-[A-Za-z0-9]{2,8})*$/;
@@ -90,6 +92,7 @@ function plan(
     sample: { ...input.sample, seed: input.sample.seed || freshSeed() },
     maxNew,
     stop: input.stop,
+    ...(input.device === undefined ? {} : { device: input.device }),
   };
 }
 

@@ -75,6 +75,7 @@ export class Speech {
         sample: plan.sample,
         maxNew: plan.maxNew - base,
         stopIds: [...this.text.stopIds],
+        ...(plan.device === undefined ? {} : { device: plan.device }),
       },
       {
         for: asked.principal,

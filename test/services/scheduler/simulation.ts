@@ -67,7 +67,14 @@ export class Simulation {
     more: Partial<Input> = {},
     deadline = Infinity,
   ): void {
-    this.board.add(id, principal, `_INBOX.model-1.${id}`, deadline, input(prompt, maxNew, more));
+    const pin = more.device === undefined ? undefined : this.board.slots.resolve(more.device);
+    this.board.add(id, principal, `_INBOX.model-1.${id}`, deadline, input(prompt, maxNew, more), pin);
+  }
+
+  /** The device puts a sequence aside. */
+  aside(id: string): void {
+    this.running.delete(id);
+    this.evicted += 1;
   }
 
   /** Hands over what the board wants to run, then computes one quantum. False when there is nothing to do. */

@@ -44,7 +44,8 @@ function shares(parts: Output<"scheduler.parts">["parts"]): string {
 /** a=70% or a=70%/50%: a name, its share, and its memory if that is another. */
 function cut(text: string): { name: string; share: number; memory?: number } {
   const [, name = "", share, memory] = /^([^=]+)=(\d+(?:\.\d+)?)%(?:\/(\d+(?:\.\d+)?)%)?$/.exec(text) ?? [];
-  if (share === undefined) throw new SomaError("EINVAL", `"${text}" is no part: use a=70%, or a=70%/50% for less memory`);
+  if (share === undefined)
+    throw new SomaError("EINVAL", `"${text}" is no part: use a=70%, or a=70%/50% for less memory`);
   return { name, share: Number(share) / 100, ...(memory === undefined ? {} : { memory: Number(memory) / 100 }) };
 }
 
