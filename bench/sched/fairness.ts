@@ -4,7 +4,7 @@ import { MODEL } from "../../test/services/scheduler/running.ts";
 import type { System } from "./system.ts";
 import { jain, percentile, sleep, sum } from "./timing.ts";
 import { atLeast, atMost, verdicts } from "./verdict.ts";
-import { prompt } from "./workload.ts";
+import { prompt, random } from "./workload.ts";
 
 const FLOOD = 50;
 
@@ -15,13 +15,19 @@ export interface FairnessOptions {
   requests: number;
 }
 
+/** Never the same prompt twice: nothing is shared with what was measured before. */
+let seed = 1;
+
 /** Apps that each keep so many requests going; returns how to end them. */
 function saturate(system: System, apps: readonly (Principal & { at: number })[]): () => Promise<void> {
   let on = true;
-  let seed = 1;
   const loop = async ({ at: _, ...who }: (typeof apps)[number]) => {
-    while (on)
-      await system.ask({ app: "", ids: prompt(16, 7_000 + seed++), maxNew: 48, priority: 0, ttl: 600_000 }, MODEL, who);
+    while (on) {
+      // Of many lengths: were they alike, an app's requests would end all at once, and for a moment it would want nothing.
+      const [ids, maxNew] = [prompt(16, 7_000 + seed), 24 + Math.floor(48 * random(seed)())];
+      seed += 1;
+      await system.ask({ app: "", ids, maxNew, priority: 0, ttl: 600_000 }, MODEL, who);
+    }
   };
   const loops = apps.flatMap((app) => Array.from({ length: app.at }, () => loop(app)));
   return async () => {
@@ -63,7 +69,7 @@ export async function measureFairness(system: System, { ms, requests }: Fairness
   await sleep(2_000);
   const weighted = await shares(
     system,
-    granted.map((who) => ({ ...who, at: 48 })),
+    granted.map((who) => ({ ...who, at: 96 })),
     ms,
   );
   const alone = await firstTokens(system, "small", requests);

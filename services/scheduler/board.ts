@@ -407,7 +407,9 @@ export class Board {
     if (speed === undefined) this.speeds.set(model, (speed = new Speed()));
     speed.add(steps, computedTokens, ms);
     const pace = ms / computedTokens;
-    if (slot) slot.pace = slot.pace === undefined ? pace : 0.8 * slot.pace + 0.2 * pace;
+    if (slot === undefined) return;
+    slot.pace = slot.pace === undefined ? pace : 0.8 * slot.pace + 0.2 * pace;
+    slot.steps = 0.5 * slot.steps + 0.5 * Math.min(steps, LENGTH.crowded.maxSteps);
   }
 
   /** A quantum did not come back: whatever it held runs anew from the ids that were reported. */

@@ -1,7 +1,6 @@
 // Owns what sequences are charged for quanta in advance, so that the picks of one quantum share it as the policy says; reports correct it.
 import type { Accounts } from "./accounts.ts";
-import { LENGTH } from "./quanta.ts";
-import { rest, type Sequence } from "./sequence.ts";
+import { expected, type Sequence } from "./sequence.ts";
 import type { Slot } from "./slot.ts";
 
 export class Charges {
@@ -14,15 +13,15 @@ export class Charges {
     return this.turns++;
   }
 
-  /** Not while it is in an order. */
-  charge(sequence: Sequence): void {
+  /** `steps`: that a quantum there is expected to have. Not while it is in an order. */
+  charge(sequence: Sequence, steps: number): void {
     const { account } = sequence;
-    const expected = Math.max(1, Math.min(rest(sequence), LENGTH.crowded.maxSteps));
+    const tokens = expected(sequence, steps);
     account.reach = Math.max(account.reach, sequence.served);
-    sequence.charged.push(expected);
-    sequence.served += expected;
+    sequence.charged.push(tokens);
+    sequence.served += tokens;
     sequence.turn = this.turn();
-    this.accounts.charge(account, expected);
+    this.accounts.charge(account, tokens);
   }
 
   /** Takes the last charge back: the quantum is not handed over after all. Not while it is in an order. */

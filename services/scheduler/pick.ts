@@ -52,13 +52,13 @@ export function choose(
         place.ready.add(fresh);
         continue;
       }
-      charges.charge(fresh);
+      charges.charge(fresh, slot.steps);
       chosen.push(fresh);
     } else if (here !== undefined) {
       slot.ready.delete(here);
       // A score or a vector is asked for once; what goes on may be named in the next quantum already.
       if (here.charged.length === 0 || (here.input.mode === "generate" && here.charged.length < AHEAD)) {
-        charges.charge(here);
+        charges.charge(here, slot.steps);
         chosen.push(here);
       } else passed.push(here);
     } else break;

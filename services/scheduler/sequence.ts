@@ -6,6 +6,7 @@ import type { scheduler } from "../../kernel/abi/syscalls/scheduler.ts";
 import type { Account } from "./accounts.ts";
 import { partName } from "./parts.ts";
 import type { Candidate } from "./policies.ts";
+import { TOKEN_BUDGET } from "./quanta.ts";
 
 export type Input = z.output<typeof scheduler.run.input>;
 export type Output = z.output<typeof scheduler.run.output>;
@@ -76,6 +77,16 @@ export function blocksOf({ input }: Pick<Sequence, "input">): number {
 /** Tokens that are still to compute, at most. */
 export function rest({ input, newIds, computed }: Sequence): number {
   return Math.max(0, input.ids.length - computed) + Math.max(0, input.maxNew - newIds.length);
+}
+
+/** Tokens that a quantum of so many steps is expected to compute for it, beyond those that are under way. */
+export function expected(sequence: Sequence, steps: number): number {
+  const flying = sequence.charged.reduce((a, b) => a + b, 0);
+  const prompt = Math.max(0, sequence.input.ids.length - sequence.computed - flying);
+  return Math.max(
+    1,
+    Math.min(rest(sequence) - flying, prompt > 0 ? Math.min(prompt, TOKEN_BUDGET) + steps - 1 : steps),
+  );
 }
 
 /** How a device is told of it in a quantum: by name where it knows it, else with all that must be in KV. */

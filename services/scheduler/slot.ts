@@ -5,6 +5,7 @@ import { Order } from "./order.ts";
 import { type Charged, type Part, partName } from "./parts.ts";
 import type { Policy } from "./policies.ts";
 import { Prefixes } from "./prefixes.ts";
+import { LENGTH } from "./quanta.ts";
 import { blocksOf, type Sequence } from "./sequence.ts";
 
 export type Placement = z.output<typeof scheduler.place.input>;
@@ -30,6 +31,8 @@ export interface Slot extends Placement {
   leased: number;
   /** Measured ms for a row, smoothed. */
   pace: number | undefined;
+  /** Steps that its last short quanta had, smoothed: a charge in advance is as large as what comes back. */
+  steps: number;
   prefixes: Prefixes;
   /** Gets no more work: it is about to go. */
   draining: boolean;
@@ -43,6 +46,7 @@ export function openSlot(placement: Placement, part: Part, inFlight: Flight[], p
     ready: new Order(policy),
     leased: 0,
     pace: undefined,
+    steps: LENGTH.crowded.maxSteps,
     prefixes: new Prefixes(),
     draining: false,
   };

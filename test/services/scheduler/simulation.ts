@@ -35,6 +35,8 @@ export class Simulation {
   /** Tokens computed by principal. */
   readonly computed = new Map<string, number>();
   quanta = 0;
+  /** What each step costs beside its rows. */
+  stepMs = 5;
   evicted = 0;
   private readonly running = new Map<string, Running>();
   private readonly handed: { device: string; quantum: Quantum }[] = [];
@@ -132,7 +134,7 @@ export class Simulation {
       }
       if (left === tokenBudget) break;
       steps += 1;
-      this.now += 5 + (tokenBudget - left) / 10;
+      this.now += this.stepMs + (tokenBudget - left) / 10;
     }
     for (const { seq } of seqs)
       if (!this.running.has(seq) && parts.get(seq)!.finish === null) parts.get(seq)!.finish = "error";
