@@ -8,13 +8,20 @@ export const TTL = 3_000;
 
 export class Tally {
   asked = 0;
-  /** Of requests that were done; those of others are nobody's good. */
+  /** Of requests that were done between `from` and `until`; those of others are nobody's good. */
   tokens = 0;
   /** ms until each EBUSY. */
   readonly rejected: number[] = [];
   /** The most by which an outcome was later than its deadline, ms; negative if all were earlier. */
   late = Number.NEGATIVE_INFINITY;
   readonly codes = new Map<string, number>();
+
+  /** Times as of performance.now(); requests go to `instance`, or to any. */
+  constructor(
+    private readonly from: number,
+    private readonly until: number,
+    private readonly instance?: string,
+  ) {}
 
   /** Asks for a text; ms after which to ask again if it was turned away, 0 otherwise. */
   async ask(client: Client, seed: number): Promise<number> {
@@ -24,8 +31,10 @@ export class Tally {
     try {
       const sample = { temperature: 1, seed: seed + 1 };
       const input = { model: "fox", prompt: "the quick", maxTokens: TOKENS, sample };
-      const { usage } = await client.stream("model.generate", input, { ttl: TTL }).result;
-      this.tokens += usage.newTokens;
+      const to = this.instance === undefined ? {} : { instance: this.instance };
+      const { usage } = await client.stream("model.generate", input, { ttl: TTL, ...to }).result;
+      const now = performance.now();
+      if (now >= this.from && now < this.until) this.tokens += usage.newTokens;
       this.note("ok");
     } catch (error) {
       if (!(error instanceof SomaError)) throw error;
