@@ -18,6 +18,9 @@ export interface DoorOptions {
   mailboxPerCaller?: number;
 }
 
+/** There and back to the broker on the connection that brings requests: it comes behind all that waits to be read. */
+export type Sound = () => Promise<void>;
+
 /** Who stands at the door. */
 export interface Visitor {
   caller: string;
@@ -28,7 +31,10 @@ export interface Visitor {
   ttl: number;
 }
 
-/** How often the loop shows that it turns; when that is so late, ms, and so many requests run, apps and people are turned away. */
+/**
+ * How often the loop shows that it turns, and its depth is sounded; when either is so late, ms, and so many requests run, apps and
+ * people are turned away. Turns alone do not tell: they may be short while much waits to be read.
+ */
 const TURN = 25;
 const BEHIND = 25;
 const CROWD = 32;
@@ -47,8 +53,14 @@ export class Door {
   private halvedAt = performance.now();
   private entered = 0;
   private away = 0;
+  /** When the sounding that is under way began; how long the last one took, ms. */
+  private soundedAt: number | undefined;
+  private depth = 0;
 
-  constructor(private readonly options: DoorOptions) {}
+  constructor(
+    private readonly options: DoorOptions,
+    private readonly sound: Sound = async () => {},
+  ) {}
 
   open(): void {
     this.turnedAt = performance.now();
@@ -88,7 +100,7 @@ export class Door {
     const outside = role !== "service" && role !== "kernel";
     const mine = this.runningOf(caller);
     // Whatever is offered, the beats and replies of what runs get their turn: a flood must not look like a hang.
-    const behind = () => this.running >= CROWD && performance.now() - this.turnedAt > TURN + BEHIND;
+    const behind = () => this.running >= CROWD && this.behindMs() > BEHIND;
     const late = () => this.pace.late(call, ttl, mine, this.perCaller.size + (mine === 0 ? 1 : 0));
     const greedy = role === "app" && mine >= mailboxPerCaller;
     if (this.running < mailbox && !greedy && !(outside && (behind() || late()))) {
@@ -127,8 +139,28 @@ export class Door {
     else this.perCaller.delete(caller);
   }
 
+  private async measure(now: number): Promise<void> {
+    this.soundedAt = now;
+    try {
+      await this.sound();
+      this.depth = performance.now() - now;
+    } catch {
+      // The connection went away, and with it all that waited.
+      this.depth = 0;
+    } finally {
+      this.soundedAt = undefined;
+    }
+  }
+
+  private behindMs(): number {
+    const now = performance.now();
+    return Math.max(now - this.turnedAt - TURN, now - (this.soundedAt ?? now), this.depth);
+  }
+
   private turn(now: number): void {
     this.turnedAt = now;
+    if (this.running < CROWD) this.depth = 0;
+    else if (this.soundedAt === undefined) void this.measure(now);
     if (now - this.halvedAt < LATELY) return;
     this.halvedAt = now;
     this.entered /= 2;

@@ -71,7 +71,7 @@ export class Server {
     private readonly bus: Bus,
     private readonly options: ServerOptions,
   ) {
-    this.door = new Door(options);
+    this.door = new Door(options, () => bus.flush());
   }
 
   /** Starts to listen: as one of many to `any`, alone to its own name, and to `all`. */

@@ -66,6 +66,25 @@ test("the more are turned away for one that is let in, the longer they are told 
   assert.is(waits[99], 5_000);
 });
 
+test("while what arrives waits long to be read, a crowded door turns newcomers away, though its loop turns", async () => {
+  let surface: () => void = () => {};
+  const door = new Door({ owner: "memory" }, () => new Promise<void>((resolve) => (surface = resolve)));
+  const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+  const app = door.meet(message({ ttl: "60000" }), "alice", "get");
+  const model = door.meet(message({ ttl: "60000" }), "model-1", "get");
+  door.open();
+  for (let n = 0; n < 32; n++) door.began(running("bob", 60_000));
+  await sleep(200);
+  assert.type(door.full(app), "number");
+  assert.is(door.full(model), undefined, "services finish what they have begun");
+  door.close();
+  surface();
+  await sleep(0);
+  assert.type(door.full(app), "number", "the last sounding counts until the next");
+  for (let n = 0; n < 8; n++) door.ended(running("bob", 60_000), true);
+  assert.is(door.full(app), undefined, "few run");
+});
+
 test("only who is of the house acts for others", () => {
   const door = new Door({ owner: "memory", authorize: (caller) => ({ principal: caller, grant: "g1" }) });
   const alice = door.meet(message({}), "alice", "get");
