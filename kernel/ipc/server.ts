@@ -33,6 +33,8 @@ export type Handlers<O extends Owner> = {
 };
 /** Requests that are over are remembered, so many of them: one that comes a second time is not done a second time. */
 const REMEMBERED = 4_096;
+/** Refusals leave at least so often, ms. */
+const FLUSH = 5;
 type AnyHandler = (input: unknown, request: Request) => unknown;
 
 export interface ServerOptions extends DoorOptions {
@@ -65,6 +67,7 @@ export class Server {
   /** Of what is said again and again, the bytes: `EBUSY`, by the ms that it asks to wait. */
   private readonly busy = new Map<number, Uint8Array>();
   private readonly plain = new Map<ReplyType, Headers>();
+  private flushedAt = 0;
   served = 0;
 
   constructor(
@@ -224,6 +227,12 @@ export class Server {
     }
     this.publish(reply, "error", body);
     audit?.refused(caller, `${owner}.${call}`, id, "EBUSY");
+    // One turn of the loop may read megabytes of a flood: what was answered does not wait for its end.
+    const now = performance.now();
+    if (now - this.flushedAt < FLUSH || !this.bus.connected) return;
+    this.flushedAt = now;
+    // That the connection went away, the bus tells by itself.
+    this.bus.flush().catch(() => undefined);
   }
 
   private run(request: Request, input: unknown): void {

@@ -4,6 +4,7 @@ import { monitorEventLoopDelay } from "node:perf_hooks";
 import { setTimeout as sleep } from "node:timers/promises";
 import { NatsBus } from "../../kernel/ipc/bus.ts";
 import { Client } from "../../kernel/ipc/client.ts";
+import { flood } from "./flood.ts";
 import type { Credential } from "./rig.ts";
 import { Tally } from "./tally.ts";
 
@@ -55,8 +56,9 @@ async function follow(clients: readonly Client[], { ms, warm, lanes, rate, dry }
   const closed = clients.flatMap((client, app) =>
     Array.from({ length: lanes }, (_, n) => lane(client, app * lanes + n)),
   );
-  const beside = dry ? new Tally(Number.POSITIVE_INFINITY, 0, NOBODY) : tally;
-  await beside.flood(clients, rate, ms);
+  const beside = dry ? new Tally(Number.POSITIVE_INFINITY, 0) : tally;
+  const buses = clients.map(({ bus }) => bus);
+  await flood(buses, beside, { rate, ms, ...(dry ? { instance: NOBODY } : {}) });
   const lags: [number, number] = [lag.percentile(50) / 1e6, lag.percentile(99) / 1e6];
   await Promise.all(closed);
   const { tokens, asked, codes, rejected, late } = tally;

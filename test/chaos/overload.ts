@@ -13,7 +13,7 @@ const REJECT_MS = 50;
 const GROWTH_MB = 256;
 /** %. The goal is 90; a shared machine must not decide. */
 const GOAL = 90;
-const LEAST = 50;
+const LEAST = 30;
 /** Requests that each app has under way while the capacity is looked for, and how much more a step must bring. */
 const LANES = [1, 2, 4, 8];
 const MORE = 1.05;

@@ -6,6 +6,14 @@ export const TOKENS = 32;
 /** Within which a request wants its answer, ms. */
 export const TTL = 3_000;
 
+/** What is asked for. */
+export const question = (seed: number) => ({
+  model: "fox",
+  prompt: "the quick",
+  maxTokens: TOKENS,
+  sample: { temperature: 1, seed: seed + 1 },
+});
+
 export class Tally {
   asked = 0;
   /** Of requests that were done between `from` and `until`; those of others are nobody's good. */
@@ -16,47 +24,38 @@ export class Tally {
   late = Number.NEGATIVE_INFINITY;
   readonly codes = new Map<string, number>();
 
-  /** Times as of performance.now(); requests go to `instance`, or to any. */
+  /** Times as of performance.now(). */
   constructor(
     private readonly from: number,
     private readonly until: number,
-    private readonly instance?: string,
   ) {}
 
   /** Asks for a text; ms after which to ask again if it was turned away, 0 otherwise. */
   async ask(client: Client, seed: number): Promise<number> {
     const asked = performance.now();
     this.asked += 1;
-    let wait = 0;
     try {
-      const sample = { temperature: 1, seed: seed + 1 };
-      const input = { model: "fox", prompt: "the quick", maxTokens: TOKENS, sample };
-      const to = this.instance === undefined ? {} : { instance: this.instance };
-      const { usage } = await client.stream("model.generate", input, { ttl: TTL, ...to }).result;
-      const now = performance.now();
-      if (now >= this.from && now < this.until) this.tokens += usage.newTokens;
-      this.note("ok");
+      const { usage } = await client.stream("model.generate", question(seed), { ttl: TTL }).result;
+      this.done(usage.newTokens, asked);
+      return 0;
     } catch (error) {
       if (!(error instanceof SomaError)) throw error;
-      this.note(error.code);
-      if (error.code === "EBUSY") this.rejected.push(performance.now() - asked);
-      wait = error.retryAfterMs ?? 0;
+      this.note(error.code, asked);
+      return error.retryAfterMs ?? 0;
     }
-    this.late = Math.max(this.late, performance.now() - asked - TTL);
-    return wait;
   }
 
-  /** Asks so often a second for so long, whatever comes of it; resolves once each has its outcome. */
-  async flood(clients: readonly Client[], rate: number, ms: number): Promise<void> {
-    const began = performance.now();
-    const all: Promise<unknown>[] = [];
-    for (let sent = 0; performance.now() - began < ms; await new Promise((resolve) => setTimeout(resolve, 5)))
-      for (; sent < ((performance.now() - began) / 1_000) * rate; sent++)
-        all.push(this.ask(clients[sent % clients.length]!, sent));
-    await Promise.all(all);
+  /** One asked for at `asked` has so many tokens. */
+  done(tokens: number, asked: number): void {
+    const now = performance.now();
+    if (now >= this.from && now < this.until) this.tokens += tokens;
+    this.note("ok", asked);
   }
 
-  private note(code: string): void {
+  note(code: string, asked: number): void {
+    const ms = performance.now() - asked;
     this.codes.set(code, (this.codes.get(code) ?? 0) + 1);
+    if (code === "EBUSY") this.rejected.push(ms);
+    this.late = Math.max(this.late, ms - TTL);
   }
 }
