@@ -8,6 +8,7 @@ const BENCHES: Record<string, [string, string[]]> = {
   grants: ["how soon a revoked client is cut off, of 100", ["grants/revoke.ts"]],
   tensor: ["training and decoding against PyTorch, bandwidth and themselves", ["tensor/train.ts", "tensor/decode.ts"]],
   sched: ["policies, batching, fairness, shared prefixes, preemption, decisions of the scheduler", ["sched/main.ts"]],
+  vdev: ["what parts of one device get of its CPUs, before and after a resize", ["vdev/main.ts"]],
   syscall: ["what permissions and the audit add to one call", ["syscall/cost.ts"]],
 };
 

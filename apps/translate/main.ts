@@ -8,7 +8,10 @@ defineApp({
     const text = args.join(" ");
     if (text === "") throw new SomaError("EINVAL", `say what to translate: ${manifest.usage}`);
     const option = (name: string) => (typeof flags[name] === "string" ? { [name]: flags[name] } : {});
-    const stream = soma.model.translate({ text, ...option("from"), ...option("to"), ...option("model") }, { signal });
+    const stream = soma.model.translate(
+      { text, ...option("from"), ...option("to"), ...option("model"), ...option("device") },
+      { signal },
+    );
     for await (const chunk of stream) if (!flags.json) print(chunk.text);
     print(flags.json ? `${JSON.stringify(await stream.result)}\n` : "\n");
   },

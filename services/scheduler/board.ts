@@ -1,15 +1,14 @@
 // Owns the board: sequences that wait or run, devices that have their models, and which sequences make the next quantum. No I/O.
-import type { z } from "zod";
-import type { scheduler } from "../../kernel/abi/syscalls/scheduler.ts";
 import { Accounts } from "./accounts.ts";
 import { Balance, surplus } from "./balance.ts";
 import { Charges } from "./charges.ts";
 import { estimate } from "./estimate.ts";
-import { foremost, goesBefore, Order } from "./order.ts";
+import { foremost, Order } from "./order.ts";
 import { type Cut, type Part, partName } from "./parts.ts";
 import { choose, victims } from "./pick.ts";
 import { POLICY, type PolicyName } from "./policies.ts";
 import { AHEAD, LENGTH, TOKEN_BUDGET } from "./quanta.ts";
+import { type Recut, recut } from "./recut.ts";
 import {
   blocksOf,
   type Input,
@@ -21,25 +20,12 @@ import {
   type Report,
   type Sequence,
 } from "./sequence.ts";
-import {
-  allows,
-  bind,
-  fits,
-  hurries,
-  overtaken,
-  type Placement,
-  placed,
-  returned,
-  type Slot,
-  unheard,
-} from "./slot.ts";
+import { allows, bind, hurries, overtaken, type Placement, placed, returned, type Slot, unheard } from "./slot.ts";
 import { Slots } from "./slots.ts";
 import { Speed } from "./speed.ts";
 import { why } from "./why.ts";
 
 export type { Input, Placement, Quantum, Report };
-
-type PartRow = z.output<typeof scheduler.parts.output>["parts"][number];
 
 /** A quantum to be handed over. */
 export interface Handover {
@@ -190,44 +176,15 @@ export class Board {
    * KV. Returns those that are put aside since their part has too little room now, and those that no part has room for ever.
    * EINVAL.
    */
-  cut(deviceName: string, parts: readonly Cut[]): { park: Sequence[]; stranded: Sequence[] } {
-    const policy = POLICY[this.name];
-    const gone = this.slots.cut(deviceName, parts, policy);
-    const names = new Set(this.slots.division(deviceName).parts.map((part) => partName(deviceName, part)));
-    const homeless = gone.flatMap((slot) => [...slot.ready.values()]);
-    for (const sequence of this.sequences.values()) {
-      const { pin } = sequence;
-      if (pin === undefined || !pin.startsWith(`${deviceName}/`) || names.has(pin)) continue;
-      // Its part is gone: the device is what is left of where it shall run.
-      const waited = this.waitingFor(sequence).delete(sequence);
-      sequence.pin = deviceName;
-      if (waited) this.waitingFor(sequence).add(sequence);
-    }
-    const park: Sequence[] = [];
-    for (const sequence of homeless) {
-      const from = gone.find((slot) => slot.ready.delete(sequence))!;
-      const room = this.slots.on(deviceName, from.model).filter((slot) => fits(slot, sequence));
-      const to = room.sort((a, b) => b.blocks - b.leased - (a.blocks - a.leased))[0];
-      if (to === undefined) {
-        if (!unheard(sequence)) park.push(sequence);
-        this.park(sequence, from);
-        continue;
-      }
-      to.leased += blocksOf(sequence);
-      sequence.part = to.part.name;
-      to.ready.add(sequence);
-    }
-    for (const slot of this.slots.on(deviceName))
-      while (slot.leased > slot.blocks) {
-        const last = [...slot.ready.values()].reduce((a, b) => (goesBefore(policy, a, b) ? b : a));
-        if (!unheard(last)) park.push(last);
-        this.park(last, slot);
-      }
-    const stranded = [...this.sequences.values()].filter((one) => {
-      const capacity = this.capacity(one.input.model, one.pin);
-      return capacity !== undefined && blocksOf(one) > capacity;
+  cut(deviceName: string, parts: readonly Cut[]): Recut {
+    return recut(deviceName, parts, {
+      slots: this.slots,
+      sequences: [...this.sequences.values()],
+      policy: POLICY[this.name],
+      waitingFor: (sequence) => this.waitingFor(sequence),
+      park: (sequence, slot) => this.park(sequence, slot),
+      capacity: ({ input, pin }) => this.capacity(input.model, pin),
     });
-    return { park, stranded };
   }
 
   /** Blocks of the largest part of a device that has this model and where it may run, or undefined when none has it. */
@@ -316,7 +273,8 @@ export class Board {
 
   private handover(slot: Slot, chosen: readonly Sequence[]): Omit<Handover, "park"> {
     const { device, epoch, model } = slot;
-    const crowded = slot.ready.size > chosen.length || this.waitingAt(slot).some(({ size }) => size > 0);
+    const rival = this.slots.division(device).parts.some((part) => part !== slot.part && this.wants(device, part));
+    const crowded = rival || slot.ready.size > chosen.length || this.waitingAt(slot).some(({ size }) => size > 0);
     const cut = chosen.some(
       (one) => one.firstRunAt === undefined && slot.inFlight.some((flight) => hurries(one, flight)),
     );
@@ -419,17 +377,6 @@ export class Board {
     for (const { seq } of seqs) {
       const sequence = this.sequences.get(seq);
       if (sequence && sequence.attempt === flight?.attempts.get(seq)) this.evict(sequence);
-    }
-  }
-
-  /** Devices and their parts, with what each is due and got. */
-  *parts(): Iterable<PartRow> {
-    for (const { device, part } of this.slots.parts()) {
-      const slots = this.slots.on(device).filter((slot) => slot.part === part);
-      const sum = (of: (slot: Slot) => number) => slots.reduce((total, slot) => total + of(slot), 0);
-      const { name, share, memory, usedMs, cpuMs } = part;
-      const [blocks, leased, sequences] = [sum((s) => s.blocks), sum((s) => s.leased), sum((s) => s.ready.size)];
-      yield { device, part: name, share, memory, blocks, leased, sequences, usedMs, cpuMs };
     }
   }
 

@@ -37,7 +37,7 @@ export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
     },
     split: async ({ device, parts }) => ({ device: await effects.cut(device, parts) }),
     merge: async ({ device }) => ({ device: await effects.cut(device, []) }),
-    parts: () => ({ parts: [...queue.parts()] }),
+    parts: () => ({ parts: queue.slots.rows() }),
     set: ({ policy }) => {
       queue.policy = policy;
       return { policy };

@@ -28,6 +28,8 @@ export interface Charged {
 const WHOLE: Cut = { name: "", share: 1, memory: 1 };
 /** A first guess at what a quantum takes, ms. */
 const GUESS_MS = 50;
+/** Whose requests end together wants nothing until the next ones come: so much virtual time it may have to its credit then, ms. */
+const CREDIT_MS = 500;
 
 /**
  * Start-time fair queueing between the parts of a device, in device time as measured. Two parts that both always want
@@ -57,10 +59,10 @@ export class Division {
     this.parts = [openPart(WHOLE, 0)];
   }
 
-  /** A quantum of a part is handed over. Parts that want nothing now do not save up what they leave to others. */
+  /** A quantum of a part is handed over. Parts that want nothing now save up no more of what they leave to others than CREDIT_MS. */
   hand(part: Part, wants: (other: Part) => boolean): Charged {
     for (const other of this.parts)
-      if (other !== part && !wants(other)) other.virtual = Math.max(other.virtual, part.virtual);
+      if (other !== part && !wants(other)) other.virtual = Math.max(other.virtual, part.virtual - CREDIT_MS);
     const virtual = part.quantumMs / part.share;
     part.virtual += virtual;
     return { part, virtual };

@@ -1,10 +1,14 @@
 // Owns which slots there are: one for each model on each part of each device, and whose turn it is. No I/O.
+import type { z } from "zod";
 import { SomaError } from "../../kernel/abi/errors.ts";
+import type { scheduler } from "../../kernel/abi/syscalls/scheduler.ts";
 import { type Cut, Division, type Part, partName, physical } from "./parts.ts";
 import type { Policy } from "./policies.ts";
 import { AHEAD } from "./quanta.ts";
 import type { Sequence } from "./sequence.ts";
 import { openSlot, type Placement, placed, type Slot } from "./slot.ts";
+
+type PartRow = z.output<typeof scheduler.parts.output>["parts"][number];
 
 export class Slots {
   private readonly slots = new Set<Slot>();
@@ -103,8 +107,19 @@ export class Slots {
   }
 
   /** Devices and their parts, as far as anybody has told of them. */
-  *parts(): Iterable<{ device: string; part: Part }> {
+  private *parts(): Iterable<{ device: string; part: Part }> {
     for (const device of this.devices()) for (const part of this.division(device).parts) yield { device, part };
+  }
+
+  /** What each part is due and got. */
+  rows(): PartRow[] {
+    return [...this.parts()].map(({ device, part }) => {
+      const slots = this.on(device).filter((slot) => slot.part === part);
+      const sum = (of: (slot: Slot) => number) => slots.reduce((total, slot) => total + of(slot), 0);
+      const { name, share, memory, usedMs, cpuMs } = part;
+      const [blocks, leased, sequences] = [sum((s) => s.blocks), sum((s) => s.leased), sum((s) => s.ready.size)];
+      return { device, part: name, share, memory, blocks, leased, sequences, usedMs, cpuMs };
+    });
   }
 
   private devices(): Set<string> {

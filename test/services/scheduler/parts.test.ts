@@ -10,7 +10,7 @@ const two = (a: number) => [cut("a", a), cut("b", 1 - a)];
 
 /** Keeps both parts wanting more than there is; returns the share of device time that `a` got over `ms`. */
 function shareOfA(simulation: Simulation, ms: number, wants = ["a", "b"]): number {
-  const used = () => [...simulation.board.parts()].map(({ usedMs }) => usedMs);
+  const used = () => simulation.board.slots.rows().map(({ usedMs }) => usedMs);
   const before = used();
   const until = simulation.now + ms;
   while (simulation.now < until) {
@@ -80,14 +80,15 @@ test("a part's sequences never hold more blocks than its quota, however it is cu
         const { park, stranded } = simulation.board.cut("device-1", merge ? [] : two(a / 100));
         assert.equal(stranded, []);
         for (const { id } of park) simulation.aside(id);
-        for (const { blocks, leased, part } of simulation.board.parts())
+        for (const { blocks, leased, part } of simulation.board.slots.rows())
           assert.ok(leased <= blocks, `${part}: ${leased} of ${blocks} blocks`);
-        assert.is([...simulation.board.parts()].length, merge ? 1 : 2);
+        assert.is(simulation.board.slots.rows().length, merge ? 1 : 2);
       }
-      while (simulation.step()) for (const { blocks, leased } of simulation.board.parts()) assert.ok(leased <= blocks);
+      while (simulation.step())
+        for (const { blocks, leased } of simulation.board.slots.rows()) assert.ok(leased <= blocks);
       assert.is(simulation.ended.length, 40);
       for (const { newTokens } of simulation.ended) assert.is(newTokens, 150);
-      for (const { leased } of simulation.board.parts()) assert.is(leased, 0);
+      for (const { leased } of simulation.board.slots.rows()) assert.is(leased, 0);
     }),
     { numRuns: 40 },
   );
