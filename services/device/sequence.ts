@@ -21,7 +21,7 @@ export interface Sequence {
   /** Told to go while its quantum ran: it goes when that has ended, for good, until its turn, or to go on elsewhere. */
   leaving: "drop" | "park" | "move" | undefined;
   scores: number[];
-  /** Sum of the final hidden states of all tokens so far. */
+  /** Sum of the final hidden states that its pooling counts, so far. */
   hidden: number[];
 }
 
@@ -40,7 +40,7 @@ function remaining(sequence: Sequence): number {
 
 /** How many of its ids need not be computed if others have: not the last, whose logits are wanted, nor any that is asked about itself. */
 function shareable({ start, ids }: Sequence): number {
-  if (start.mode === "embed") return 0;
+  if (start.mode === "embed" && poolingOf(start) === "mean") return 0;
   return start.mode === "score" ? Math.max(0, Math.min(start.from, ids.length) - 1) : ids.length - 1;
 }
 
@@ -108,7 +108,7 @@ export function feed(sequence: Sequence): QuantumSequence {
     maxNew: left,
     stopIds: start.stopIds,
     ...(start.mode === "score" ? { logprobsOf: true } : {}),
-    ...(start.mode === "embed" ? { embed: true } : {}),
+    ...(start.mode === "embed" ? { embed: poolingOf(start) } : {}),
   };
 }
 
@@ -136,6 +136,10 @@ export function scores({ ids, scores }: Sequence): number[] {
   return ids.map((_, i) => scores[i] ?? 0);
 }
 
-export function vector({ hidden, ids }: Sequence): number[] {
-  return hidden.map((sum) => sum / ids.length);
+export function vector({ hidden, ids, start }: Sequence): number[] {
+  return poolingOf(start) === "last" ? hidden : hidden.map((sum) => sum / ids.length);
+}
+
+function poolingOf({ pooling = "mean" }: Start): "mean" | "last" {
+  return pooling;
 }

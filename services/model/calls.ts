@@ -45,6 +45,7 @@ export function calls(model: Model): Handlers<"model"> {
     generate: run("generate") as never,
     translate: run("translate") as never,
     score: run("score") as never,
+    classify: run("classify") as never,
     embed: run("embed") as never,
     evaluate: run("evaluate") as never,
     tokenize: ({ model: ref, text }) => {

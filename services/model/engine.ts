@@ -11,17 +11,28 @@ interface Options {
   signal: AbortSignal;
 }
 
+/** What the sequences of an engine took, all together. */
+export interface Tally {
+  promptTokens: number;
+  computedTokens: number;
+  cachedTokens: number;
+}
+
+export interface SchedulerEngine extends Engine {
+  embed(ids: readonly number[], pooling: "mean" | "last"): Promise<number[]>;
+  readonly tally: Tally;
+}
+
 /** `model` is a resident's id. */
-export function schedulerEngine(
-  client: Client,
-  model: string,
-  options: Options,
-): Engine & {
-  embed(ids: readonly number[]): Promise<number[]>;
-} {
+export function schedulerEngine(client: Client, model: string, options: Options): SchedulerEngine {
+  const tally = { promptTokens: 0, computedTokens: 0, cachedTokens: 0 };
+  const count = (usage: Tally) => {
+    for (const field of ["promptTokens", "computedTokens", "cachedTokens"] as const) tally[field] += usage[field];
+  };
   // Each sequence in flight listens: dozens are no leak.
   setMaxListeners(0, options.signal);
   return {
+    tally,
     async answer(ids, maxNew, stopIds) {
       const made: number[] = [];
       const input = { model, ids: [...ids], maxNew, stopIds: [...stopIds] };
@@ -33,7 +44,7 @@ export function schedulerEngine(
       return made;
     },
     async score(ids, scored) {
-      const { logprobs = [] } = await client.stream(
+      const { logprobs = [], usage } = await client.stream(
         "scheduler.run",
         { model, ids: [...ids], mode: "score", from: ids.length - scored },
         options,
@@ -41,11 +52,14 @@ export function schedulerEngine(
       if (logprobs.length < scored) {
         throw new SomaError("EIO", `the device scored ${logprobs.length} of ${scored} tokens: ask again`);
       }
+      count(usage);
       return logprobs.slice(-scored);
     },
-    async embed(ids) {
-      const { vector } = await client.stream("scheduler.run", { model, ids: [...ids], mode: "embed" }, options).result;
+    async embed(ids, pooling) {
+      const input = { model, ids: [...ids], mode: "embed" as const, pooling };
+      const { vector, usage } = await client.stream("scheduler.run", input, options).result;
       if (vector === undefined) throw new SomaError("EIO", "the device gave no vector: ask again");
+      count(usage);
       return vector;
     },
   };

@@ -1,5 +1,6 @@
 // Owns how well a model does on examples: greedy answers against references, and the loss on the references themselves.
 import { SomaError } from "../../kernel/abi/errors.ts";
+import { inParallel } from "./parallel.ts";
 import type { Evaluation } from "./record.ts";
 import { chrF } from "./text/metrics/chrf.ts";
 import { exactMatch } from "./text/metrics/exact.ts";
@@ -24,9 +25,6 @@ export interface Sample {
   correct: boolean;
 }
 
-/** Sequences in flight: enough for full batches, few enough to leave the queue to others. */
-const TOGETHER = 32;
-
 /** Figures over all examples, and each one's output. EINVAL without examples. */
 export async function evaluate(
   text: TextModel,
@@ -35,7 +33,7 @@ export async function evaluate(
 ): Promise<Evaluation & { samples: Sample[] }> {
   if (examples.length === 0)
     throw new SomaError("EINVAL", "there are no examples to measure with: choose another split");
-  const results = await inParallel(examples, TOGETHER, (example) => one(text, example, engine));
+  const results = await inParallel(examples, (example) => one(text, example, engine));
   const outputs = results.map(({ output }) => output);
   const references = examples.map(({ target }) => target);
   const logprobs = results.flatMap((result) => result.logprobs);
@@ -66,15 +64,4 @@ async function one(text: TextModel, example: Example, engine: Engine) {
   ]);
   const ends = new Set(stopIds);
   return { output: tokenizer.decode(answer.filter((id) => !ends.has(id))), logprobs };
-}
-
-/** Results in order; at most `most` at a time. The first failure is the failure of all. */
-async function inParallel<T, R>(items: readonly T[], most: number, work: (item: T) => Promise<R>): Promise<R[]> {
-  const results: R[] = new Array(items.length);
-  let next = 0;
-  const lane = async () => {
-    for (let at = next++; at < items.length; at = next++) results[at] = await work(items[at]!);
-  };
-  await Promise.all(Array.from({ length: Math.min(most, items.length) }, lane));
-  return results;
 }

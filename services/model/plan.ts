@@ -10,6 +10,7 @@ import type { TextModel } from "./textmodel.ts";
 type Parsed<S extends Syscall> = z.output<S["input"]>;
 export type GenerateInput = Parsed<Entry<"model.generate">>;
 export type TranslateInput = Parsed<Entry<"model.translate">>;
+export type ClassifyInput = Parsed<Entry<"model.classify">>;
 export type TextEnd = OutputOf<Entry<"model.generate">>;
 
 /** One text to make. */
@@ -54,8 +55,35 @@ export function planTranslate(text: TextModel, input: TranslateInput, freshSeed:
 }
 
 /** Prompt and completion as ids; `scored` of them, from the end, belong to the completion. */
-export function planScore(text: TextModel, prompt: string, completion: string): { ids: number[]; scored: number } {
-  const before = [...text.tokenizer.opening, ...text.tokenizer.encode(prompt)];
+export interface Scored {
+  ids: number[];
+  scored: number;
+}
+
+export function planScore(text: TextModel, prompt: string, completion: string): Scored {
+  return planAfter(text, [...text.tokenizer.opening, ...text.tokenizer.encode(prompt)], completion);
+}
+
+/** The labels of each text, all those of the first text first, and at the end those of an empty one if asked for. EINVAL. */
+export function planClassify(text: TextModel, { texts, labels, template, chat, calibrate }: ClassifyInput): Scored[] {
+  if (new Set(labels).size < labels.length)
+    throw new SomaError("EINVAL", "a label stands twice in labels: name it once");
+  if (!template.includes("{text}"))
+    throw new SomaError("EINVAL", "the template has no {text}: say where the text goes, as in '{text} Topic: '");
+  // A space belongs to the word after it, which is how tokenizers cut.
+  const space = !chat && template.endsWith(" ") ? " " : "";
+  const base = template.slice(0, template.length - space.length);
+  return [...texts, ...(calibrate ? [""] : [])].flatMap((one) => {
+    const fields: Readonly<Record<string, string>> = { text: one, labels: labels.join(", ") };
+    const filled = base.replace(/\{(text|labels)\}/g, (_, field: string) => fields[field]!);
+    const before = chat
+      ? chatIds(text.tokenizer, text.templates, [{ role: "user", content: filled }])
+      : [...text.tokenizer.opening, ...text.tokenizer.encode(filled)];
+    return labels.map((label) => planAfter(text, before, space + label));
+  });
+}
+
+function planAfter(text: TextModel, before: readonly number[], completion: string): Scored {
   const after = text.tokenizer.encode(completion);
   if (after.length === 0) throw new SomaError("EINVAL", "a completion is empty: there is nothing to score");
   if (before.length === 0)
@@ -65,8 +93,11 @@ export function planScore(text: TextModel, prompt: string, completion: string): 
   return { ids, scored: after.length };
 }
 
-export function planEmbed(text: TextModel, source: string): number[] {
-  const ids = [...text.tokenizer.opening, ...text.tokenizer.encode(source)];
+/** A text as ids, or ids as they are. */
+export function planEmbed(text: TextModel, source: string | readonly number[]): number[] {
+  const ids = typeof source === "string" ? [...text.tokenizer.opening, ...text.tokenizer.encode(source)] : [...source];
+  const top = text.tokenizer.vocabSize;
+  if (ids.some((id) => id >= top)) throw new SomaError("EINVAL", `the ids of a text must be below ${top}`);
   if (ids.length === 0) throw new SomaError("EINVAL", "a text is empty: there is nothing to embed");
   checkRoom(text, ids.length, 0);
   return ids;

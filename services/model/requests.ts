@@ -9,14 +9,16 @@ import type { Request } from "../../kernel/ipc/request.ts";
 import type { Catalog } from "./catalog.ts";
 import { schedulerEngine } from "./engine.ts";
 import { evaluate } from "./evaluate.ts";
-import { planEmbed, planGenerate, planScore, planTranslate, type TextPlan } from "./plan.ts";
+import { classifyAll, scoreAll } from "./labels.ts";
+import { inParallel } from "./parallel.ts";
+import { planClassify, planEmbed, planGenerate, planScore, planTranslate, type TextPlan } from "./plan.ts";
 import type { ModelRecord } from "./record.ts";
 import type { Found } from "./registry.ts";
 import { residentId, type Wanted } from "./residents.ts";
 import { Speech } from "./speech.ts";
 import type { TextModel } from "./textmodel.ts";
 
-type Calls = Pick<Syscalls["model"], "generate" | "translate" | "score" | "embed" | "evaluate">;
+type Calls = Pick<Syscalls["model"], "generate" | "translate" | "score" | "classify" | "embed" | "evaluate">;
 export type RunCall = keyof Calls;
 type Inputs = { [C in RunCall]: z.output<Calls[C]["input"]> };
 
@@ -105,11 +107,9 @@ export class Requests {
     const { record } = found;
     const named = { model: record.name, version: record.version };
     const model = residentId(record, found.dtype);
-    const engine = schedulerEngine(this.client, model, {
-      for: request.principal,
-      signal: request.signal,
-      traceparent: request.traceparent,
-    });
+    const options = { for: request.principal, signal: request.signal, traceparent: request.traceparent };
+    // A new one for each run: what a lost run took is not in the answer's usage.
+    const engineOf = () => schedulerEngine(this.client, model, options);
     switch (call) {
       case "generate":
         return this.speech(
@@ -131,18 +131,26 @@ export class Requests {
         const { prompt, completions } = input as Inputs["score"];
         const plans = completions.map((completion) => planScore(text, prompt, completion));
         return async () => {
-          const logprobs = await Promise.all(plans.map(({ ids, scored }) => engine.score(ids, scored)));
-          const scores = completions.map((completion, i) => ({
-            completion,
-            logprob: logprobs[i]!.reduce((sum, value) => sum + value, 0),
-            tokens: plans[i]!.scored,
-          }));
-          return { scores, ...named };
+          const engine = engineOf();
+          return { scores: await scoreAll(completions, plans, engine), ...named, usage: engine.tally };
+        };
+      }
+      case "classify": {
+        const asked = input as Inputs["classify"];
+        const plans = planClassify(text, asked);
+        return async () => {
+          const engine = engineOf();
+          return { results: await classifyAll(asked, plans, engine), ...named, usage: engine.tally };
         };
       }
       case "embed": {
-        const plans = (input as Inputs["embed"]).texts.map((source) => planEmbed(text, source));
-        return async () => ({ vectors: await Promise.all(plans.map((ids) => engine.embed(ids))), ...named });
+        const { texts, pooling, normalize } = input as Inputs["embed"];
+        const plans = texts.map((source) => planEmbed(text, source));
+        return async () => {
+          const engine = engineOf();
+          const vectors = await inParallel(plans, (ids) => engine.embed(ids, pooling));
+          return { vectors: normalize ? vectors.map(unit) : vectors, ...named, usage: engine.tally };
+        };
       }
       case "evaluate": {
         const { split, limit } = input as Inputs["evaluate"];
@@ -150,7 +158,7 @@ export class Requests {
         if (examples.length === 0)
           throw new SomaError("EINVAL", `this model has no examples in split ${split}: choose another`);
         return async () => {
-          const { samples, ...figures } = await evaluate(text, examples, engine);
+          const { samples, ...figures } = await evaluate(text, examples, engineOf());
           return { ...figures, samples: samples.slice(0, SAMPLES) };
         };
       }
@@ -176,4 +184,10 @@ export class Requests {
       return { ...end, model: name, version };
     };
   }
+}
+
+/** The same direction, length 1; zeros stay zeros. */
+function unit(vector: readonly number[]): number[] {
+  const length = Math.hypot(...vector) || 1;
+  return vector.map((value) => value / length);
 }

@@ -92,7 +92,7 @@ export function expected(sequence: Sequence, steps: number): number {
 /** How a device is told of it in a quantum: by name where it knows it, else with all that must be in KV. */
 export function named(sequence: Sequence, where: string): Quantum["seqs"][number] {
   if (sequence.startedOn === where) return { seq: sequence.id };
-  const { ids, mode, sample, stopIds, maxNew, allowed, logprobs, from } = sequence.input;
+  const { ids, mode, sample, stopIds, maxNew, allowed, logprobs, pooling, from } = sequence.input;
   return {
     seq: sequence.id,
     start: {
@@ -107,6 +107,7 @@ export function named(sequence: Sequence, where: string): Quantum["seqs"][number
       principal: sequence.principal,
       ...(allowed === undefined ? {} : { allowed }),
       ...(logprobs === undefined ? {} : { logprobs }),
+      ...(pooling === undefined ? {} : { pooling }),
       ...(sequence.attempt > 1 ? { parked: true } : {}),
     },
   };

@@ -25,6 +25,9 @@ export const modelFiles = z.object({
 /** What a sequence is for. `score` returns log-probabilities of the ids given, `embed` a vector, `generate` new ids. */
 export const mode = z.enum(["generate", "score", "embed"]);
 
+/** `embed`: the mean of the final hidden states of all ids, or the last one's. */
+export const pooling = z.enum(["mean", "last"]);
+
 /** A sequence in a quantum. `start` comes with its first quantum on this device; later ones name it only. */
 export const quantumSequence = z.object({
   seq: z.string().max(128),
@@ -47,6 +50,7 @@ export const quantumSequence = z.object({
       /** Only these ids may come next at each step, for constrained labels. */
       allowed: z.array(count).optional(),
       logprobs: count.optional(),
+      pooling: pooling.optional(),
       /** It ran before: look for what was kept of its KV, here or in files. */
       parked: z.boolean().optional(),
       /** W3C trace context, where its spans are kept: the device adds its own. */

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { table } from "../syscall.ts";
 import { blob, count, json, none, record } from "./common.ts";
-import { sampling, trainProgress } from "./device.ts";
+import { pooling, sampling, trainProgress } from "./device.ts";
 import { deviceRef, usage } from "./scheduler.ts";
 
 /** `name`, `name@version`, or an alias. */
@@ -39,6 +39,9 @@ export const textEnd = z.object({
   seed: count,
   usage,
 });
+
+/** Of all sequences that a call ran; `cachedTokens` of the prompt were shared with others and not computed. */
+const promptUsage = z.object({ promptTokens: count, computedTokens: count, cachedTokens: count });
 
 export const modelRow = z.object({
   name: z.string(),
@@ -104,19 +107,73 @@ export const model = table({
       completions: z.array(z.string()).min(1).max(64),
     }),
     output: z.object({
-      scores: z.array(z.object({ completion: z.string(), logprob: z.number(), tokens: count })),
+      scores: z.array(
+        z.object({
+          completion: z.string(),
+          /** The sum over its tokens, and what that is among the completions given: shares add up to 1. */
+          logprob: z.number(),
+          share: z.number(),
+          tokens: count,
+        }),
+      ),
+      usage: promptUsage,
       model: z.string(),
       version: count,
     }),
   },
+  classify: {
+    kind: "call",
+    what: "which label a text has: the one likeliest to come next, by log-probability",
+    right: "app",
+    idempotent: true,
+    ttl: 120_000,
+    input: z.object({
+      model: modelRef.default("default"),
+      texts: z.array(z.string()).min(1).max(64),
+      labels: z.array(z.string().min(1).max(256)).min(2).max(64),
+      /** What comes before a label; {text} and {labels} are filled in. */
+      template: z.string().max(8192).default("{text}\n\nWhich of {labels} describes this text? Answer: "),
+      /** Puts the template into the model's chat template, as a user's turn. */
+      chat: z.boolean().default(false),
+      /** Divides by what each label gets when the text is empty: a model prefers some words whatever it reads. */
+      calibrate: z.boolean().default(false),
+    }),
+    output: z.object({
+      /** In the order of texts; labels likeliest first. */
+      results: z.array(
+        z.object({
+          label: z.string(),
+          labels: z.array(z.object({ label: z.string(), logprob: z.number(), share: z.number(), tokens: count })),
+        }),
+      ),
+      model: z.string(),
+      version: count,
+      usage: promptUsage,
+    }),
+  },
   embed: {
     kind: "call",
-    what: "one vector for each text",
+    what: "one vector for each text: its final hidden states, pooled",
     right: "app",
     idempotent: true,
     ttl: 60_000,
-    input: z.object({ model: modelRef.default("default"), texts: z.array(z.string()).min(1).max(64) }),
-    output: z.object({ vectors: z.array(z.array(z.number())), model: z.string(), version: count }),
+    input: z.object({
+      model: modelRef.default("default"),
+      /** A text, or the ids of one as `tokenize` gives them. */
+      texts: z
+        .array(z.union([z.string(), z.array(count)]))
+        .min(1)
+        .max(64),
+      pooling: pooling.default("mean"),
+      /** Scales each vector to length 1. */
+      normalize: z.boolean().default(false),
+    }),
+    output: z.object({
+      vectors: z.array(z.array(z.number())),
+      model: z.string(),
+      version: count,
+      usage: promptUsage,
+    }),
   },
   tokenize: {
     kind: "call",

@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { table } from "../syscall.ts";
 import { count, name, none } from "./common.ts";
-import { mode, sampling } from "./device.ts";
+import { mode, pooling, sampling } from "./device.ts";
 
 export const POLICIES = ["fifo", "rr", "priority", "edf", "fair"] as const;
 /** `cpu0`, `device-1`; a part of one: `a`, `cpu0/a`. */
@@ -36,6 +36,7 @@ export const scheduler = table({
       stopIds: z.array(count).default([]),
       allowed: z.array(count).optional(),
       logprobs: count.optional(),
+      pooling: pooling.optional(),
       /** `score`: the first id whose log-probability is asked for; those before it are 0. */
       from: count.default(1),
       priority: z.number().int().default(0),

@@ -85,8 +85,8 @@ export interface QuantumSequence {
   stopIds: number[];
   /** Report log p(ids[i] | what precedes it). */
   logprobsOf?: boolean;
-  /** Report the mean of the final hidden states of `ids`. */
-  embed?: boolean;
+  /** Report the mean of the final hidden states of `ids`, or the state of the last of them. */
+  embed?: "mean" | "last";
 }
 
 export interface Quantum {
@@ -118,7 +118,7 @@ export interface SequenceReport {
   finish: null | "stop" | "length" | "blocks";
   /** One for each of the computed ids; null for the first one, whose prefix was not computed here. */
   logprobs?: (number | null)[];
-  /** Mean over the `tokens` ids that this quantum computed; weigh by `tokens` to join several quanta. */
+  /** Mean over the `tokens` states that this quantum pooled; weigh by `tokens` to join several quanta. */
   embedding?: { mean: number[]; tokens: number };
 }
 

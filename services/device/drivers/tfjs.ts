@@ -87,6 +87,7 @@ interface Wanted {
   sequence: Sequence;
   scored: number | undefined;
   samples: boolean;
+  pools: boolean;
 }
 
 class TfjsModel implements LoadedModel {
@@ -202,21 +203,22 @@ class TfjsModel implements LoadedModel {
         this.ids[place(pos + i)] = sequence.next(i);
         const scored = sequence.scored(i);
         const samples = i === count - 1 && sequence.samplesAfter(count);
-        if (!samples && scored === undefined && !spec.embed) continue;
+        const pools = sequence.pools(i, count);
+        if (!samples && scored === undefined && !pools) continue;
         outputs.push(starts.at(-1)! + pos + i);
-        wanted.push({ sequence, scored, samples });
+        wanted.push({ sequence, scored, samples, pools });
       }
       for (let p = 0; p < pos + count; p++) ids.push(this.ids[place(p)]!);
       starts.push(ids.length);
     }
     const rows = wanted.length ? this.forward(ids, starts, outputs) : undefined;
     for (const { of, count } of chunks) sequences[of]!.advance(count);
-    return wanted.flatMap(({ sequence, scored, samples }, i) => {
-      const { hidden, spec } = sequence;
-      for (let d = 0; d < hidden.length; d++) hidden[d]! += rows!.states[i * this.width + d]!;
+    return wanted.flatMap(({ sequence, scored, samples, pools }, i) => {
+      if (pools) sequence.pool(rows!.states, i * this.width);
       if (scored === undefined && !samples) return [];
       const logits = rows!.logits.subarray(i * this.vocab, (i + 1) * this.vocab);
-      const logSum = scored !== undefined || spec.sample?.logprobs !== undefined ? logSumExp(logits) : Number.NaN;
+      const logSum =
+        scored !== undefined || sequence.spec.sample?.logprobs !== undefined ? logSumExp(logits) : Number.NaN;
       if (scored !== undefined) sequence.logprobs.push(logits[scored]! - logSum);
       return samples ? [next(sequence, logits, logSum)] : [];
     });

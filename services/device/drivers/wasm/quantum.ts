@@ -82,7 +82,7 @@ function step(machine: Machine, sequences: Sequence[], chunks: Chunk[]): Token[]
       const scored = sequence.scored(i);
       const samples = i === count - 1 && sequence.samplesAfter(count);
       if (samples || scored !== undefined) wanted.push({ row, sequence, scored, samples });
-      if (sequence.spec.embed) pooled.push({ row, sequence });
+      if (sequence.pools(i, count)) pooled.push({ row, sequence });
     }
   }
   words[control.rows] = row;
@@ -111,8 +111,8 @@ function pool(machine: Machine, rows: { row: number; sequence: Sequence }[]): vo
   machine.lead(programs.hidden);
   const line = padded(shape.width);
   const normed = new Float32Array(memory.buffer, layout.normed, rows.length * line);
-  rows.forEach(({ sequence: { hidden } }, i) => {
-    for (let d = 0; d < hidden.length; d++) hidden[d]! += normed[i * line + d]!;
+  rows.forEach(({ sequence }, i) => {
+    sequence.pool(normed, i * line);
   });
 }
 

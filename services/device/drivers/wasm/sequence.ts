@@ -14,6 +14,7 @@ export class Sequence implements Pending {
   /** Left before its end: cancelled. */
   gone = false;
   private fed = 0;
+  private pooled = 0;
 
   /** `table` is the address of the block table, `context` the positions of the model, `width` of its hidden states. */
   constructor(
@@ -52,6 +53,19 @@ export class Sequence implements Pending {
     return this.spec.logprobsOf ? this.spec.ids[this.fed + i + 1] : undefined;
   }
 
+  /** Whether the state of the i-th of the next `count` rows belongs to the embedding. */
+  pools(i: number, count: number): boolean {
+    const { embed, ids } = this.spec;
+    if (embed === undefined || this.fed + i >= ids.length) return false;
+    return embed === "mean" || (i === count - 1 && this.fed + count === ids.length);
+  }
+
+  /** Adds the final hidden state that begins at `at`. */
+  pool(states: Float32Array, at: number): void {
+    this.pooled += 1;
+    for (let d = 0; d < this.hidden.length; d++) this.hidden[d]! += states[at + d]!;
+  }
+
   /** Whether a token is sampled after `count` more ids. */
   samplesAfter(count: number): boolean {
     return this.spec.sample !== null && this.newIds.length < this.spec.maxNew && count === this.waiting;
@@ -75,11 +89,11 @@ export class Sequence implements Pending {
   }
 
   report(): SequenceReport {
-    const { spec, pos, newIds, finish, fed } = this;
+    const { spec, pos, newIds, finish, fed, pooled } = this;
     const computed = Math.min(fed, spec.ids.length);
     const report: SequenceReport = { seq: spec.seq, pos, newIds, finish };
     if (spec.logprobsOf && fed > 0) report.logprobs = [null, ...this.logprobs].slice(0, computed);
-    if (spec.embed && fed > 0) report.embedding = { mean: Array.from(this.hidden, (sum) => sum / fed), tokens: fed };
+    if (pooled > 0) report.embedding = { mean: Array.from(this.hidden, (sum) => sum / pooled), tokens: pooled };
     return report;
   }
 

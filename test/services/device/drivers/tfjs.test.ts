@@ -48,7 +48,7 @@ test("log-probabilities and embeddings are those of wasm", async () => {
   const [ours, theirs] = (await both(given, async (one) => {
     const { report, tokens } = await run(
       one,
-      quantum([{ ids: prompt(20, 2), logprobsOf: true, embed: true, sample: everything(one), maxNew: 3 }]),
+      quantum([{ ids: prompt(20, 2), logprobsOf: true, embed: "mean", sample: everything(one), maxNew: 3 }]),
     );
     const { logprobs, embedding } = report.seqs[0]!;
     return [...distributions(tokens).flat(), ...logprobs!.slice(1), ...embedding!.mean] as number[];

@@ -92,7 +92,7 @@ test("an embedding is the mean of the final hidden states, in one quantum or in 
     const ids = prompt(19, 2);
     const { hidden } = forward(config, weights, ids);
     const expected = hidden[0]!.map((_, d) => hidden.reduce((sum, state) => sum + state[d]!, 0) / ids.length);
-    const embed = { sample: null, maxNew: 0, embed: true, blocks: [0, 1] };
+    const embed = { sample: null, maxNew: 0, embed: "mean" as const, blocks: [0, 1] };
     const whole = (await run(model, quantum([{ ...embed, ids }], { tokenBudget: 5 }))).report.seqs[0]!;
     assert.is(whole.embedding!.tokens, 19);
     for (const [d, value] of whole.embedding!.mean.entries()) assert.ok(Math.abs(value - expected[d]!) < 1e-4);
