@@ -1,11 +1,18 @@
 // The real programs together: an imported model speaks, a job trains one, and both survive what is killed under them.
-import { readdirSync, rmSync, truncateSync, writeFileSync } from "node:fs";
+import { readdirSync, readFileSync, rmSync, truncateSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { isSomaError, type SomaError } from "../../../kernel/abi/errors.ts";
 import { until } from "../../helpers/system.ts";
+import { randomWeights } from "../device/drivers/wasm/files.ts";
+import { forward, logSoftmax } from "../device/drivers/wasm/reference.ts";
 import { modelFolder, startRunning } from "./running.ts";
+
+/** What "fox" is made of, for comparison. */
+const folder = modelFolder();
+const config = JSON.parse(readFileSync(join(folder, "config.json"), "utf8"));
+const weights = randomWeights(config, 1);
 
 let system: Awaited<ReturnType<typeof startRunning>>;
 test.before(async () => {
@@ -25,7 +32,7 @@ const refused = async (promise: Promise<unknown>): Promise<SomaError> => {
 };
 
 test("a folder in Hugging Face's form is imported and speaks", async () => {
-  const row = await system.client.call("model.importDir", { dir: modelFolder(), name: "fox" });
+  const row = await system.client.call("model.importDir", { dir: folder, name: "fox" });
   assert.is(row.name, "fox");
   assert.is(row.version, 1);
   assert.is(row.architecture, "llama");
@@ -141,14 +148,86 @@ test("texts are scored, embedded and cut into pieces", async () => {
     completions: [" brown", " fox jumps"],
   });
   assert.ok(scores.every(({ logprob, tokens }) => logprob < 0 && tokens > 0));
-  const { vectors } = await system.client.call("model.embed", { model: "fox", texts: ["a", "the fox"] });
+  assert.ok(Math.abs(scores[0]!.share + scores[1]!.share - 1) < 1e-12);
+  const { vectors, usage } = await system.client.call("model.embed", { model: "fox", texts: ["a", "the fox"] });
   assert.equal(
     vectors.map(({ length }) => length),
     [24, 24],
   );
+  const counts = await Promise.all(
+    ["a", "the fox"].map((text) => system.client.call("model.tokenize", { model: "fox", text })),
+  );
+  assert.is(
+    usage.promptTokens,
+    counts.reduce((sum, { ids }) => sum + 1 + ids.length, 0),
+  );
   const { ids, pieces } = await system.client.call("model.tokenize", { model: "fox", text: "the fox 你" });
   assert.is(pieces.length, ids.length);
   assert.ok(pieces.join("").startsWith("the fox "));
+});
+
+const PROMPT = "the quick brown fox jumps over the lazy dog. ".repeat(4).trimEnd();
+
+/** The ids of a text as the model gets it: after the opening <|bos|>. */
+const opened = async (text: string) => [0, ...(await system.client.call("model.tokenize", { model: "fox", text })).ids];
+
+test("a text and its ids have one embedding; the last state is another; a normalised one has length 1", async () => {
+  const embed = async (input: object) =>
+    (await system.client.call("model.embed", { model: "fox", texts: [PROMPT], ...input })).vectors[0]!;
+  const mean = await embed({});
+  const ids = await opened(PROMPT);
+  assert.equal(await embed({ texts: [ids] }), mean);
+  const last = await embed({ pooling: "last" });
+  assert.not.equal(last, mean);
+  // Its prefix is shared by now: the answer is the same to the bit.
+  assert.equal(await embed({ pooling: "last" }), last);
+  const unit = await embed({ normalize: true });
+  assert.ok(Math.abs(Math.hypot(...unit) - 1) < 1e-9);
+  const length = Math.hypot(...mean);
+  const { hidden } = forward(config, weights, ids);
+  for (const [d, value] of last.entries()) {
+    assert.ok(Math.abs(value - hidden.at(-1)![d]!) < 1e-4);
+    assert.ok(Math.abs(mean[d]! - hidden.reduce((sum, state) => sum + state[d]!, 0) / ids.length) < 1e-4);
+  }
+  assert.ok(unit.every((value, d) => Math.abs(value - mean[d]! / length) < 1e-12));
+  const error = await embed({ texts: [[1, 100_000]] }).catch((caught) => caught);
+  assert.is(error.code, "EINVAL");
+});
+
+test("labels have the log-probability of their ids one by one, and their prompt is computed once", async () => {
+  const labels = ["brown", "fox", "lazy dog", "jumps over", "the", "quick"];
+  const ask = (input: object) =>
+    system.client.call("model.classify", { model: "fox", texts: [PROMPT], labels, template: "{text} ", ...input });
+  const { results, usage } = await ask({});
+  const [result] = results;
+  assert.is(result!.labels.length, labels.length);
+  assert.is(result!.label, result!.labels[0]!.label);
+  assert.ok(Math.abs(result!.labels.reduce((sum, { share }) => sum + share, 0) - 1) < 1e-12);
+  const before = await opened(PROMPT);
+  // All but the last part of a block is shared by the labels.
+  const shared = 16 * Math.floor(before.length / 16);
+  assert.ok(usage.cachedTokens >= (labels.length - 1) * shared, `${usage.cachedTokens} of ${shared} each`);
+  assert.is(usage.computedTokens + usage.cachedTokens, usage.promptTokens);
+
+  for (const { label, logprob, tokens } of result!.labels) {
+    const { ids } = await system.client.call("model.tokenize", { model: "fox", text: ` ${label}` });
+    assert.is(tokens, ids.length);
+    const whole = [...before, ...ids];
+    const { logits } = forward(config, weights, whole);
+    const sum = ids.reduce((sum, id, i) => sum + logSoftmax(logits[before.length - 1 + i]!)[id]!, 0);
+    assert.ok(Math.abs(sum - logprob) < 1e-4, `${label}: ${logprob}, plainly ${sum}`);
+  }
+  assert.equal((await ask({})).results, results);
+  const calibrated = (await ask({ calibrate: true, template: "so: {text} ", texts: [PROMPT, "fox"] })).results;
+  assert.is(calibrated.length, 2);
+  for (const [wrong, why] of [
+    [{ labels: ["a", "a"] }, /twice/],
+    [{ template: "no place" }, /\{text\}/],
+  ] as const) {
+    const error = await ask(wrong).catch((caught) => caught);
+    assert.is(error.code, "EINVAL");
+    assert.match(error.message, why);
+  }
 });
 
 test("an alias moves to another version; a version that it names cannot be removed", async () => {

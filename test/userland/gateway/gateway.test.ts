@@ -137,7 +137,7 @@ test("a bare prompt is continued, whole and in pieces", async () => {
 
 test("texts get vectors, the same as the system gives, in both encodings", async () => {
   const input = ["the fox", "the dog"];
-  const { vectors } = await person.call("model.embed", { texts: input });
+  const { vectors, usage: used } = await person.call("model.embed", { texts: input });
   for (const encoding_format of [undefined, "float"] as const) {
     const { data, usage } = await openai().embeddings.create({
       model: "default",
@@ -148,8 +148,20 @@ test("texts get vectors, the same as the system gives, in both encodings", async
       data.map(({ embedding }) => embedding.map(Math.fround)),
       vectors.map((vector) => vector.map(Math.fround)),
     );
-    assert.ok(usage.prompt_tokens > 1);
+    assert.is(usage.prompt_tokens, used.promptTokens);
   }
+  const ids = await Promise.all(input.map(async (text) => [0, ...(await person.call("model.tokenize", { text })).ids]));
+  const given = await openai().embeddings.create({ model: "default", input: ids });
+  assert.equal(
+    given.data.map(({ embedding }) => embedding.map(Math.fround)),
+    vectors.map((vector) => vector.map(Math.fround)),
+  );
+  const one = await openai().embeddings.create({ model: "default", input: ids[1]! });
+  assert.equal(one.data.length, 1);
+  assert.equal(one.data[0]!.embedding, given.data[1]!.embedding);
+  const short = await failure(openai().embeddings.create({ model: "default", input, dimensions: 8 }));
+  assert.is(short.status, 400);
+  assert.match(short.message, /dimensions is not supported/);
 });
 
 test("a client that leaves ends its work: nothing runs any more, and only what was computed is charged", async () => {

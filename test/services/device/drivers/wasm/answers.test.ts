@@ -18,6 +18,11 @@ const joined = mkdtempSync(path.join(tmpdir(), "soma-answers-"));
 process.on("exit", () => rmSync(joined, { recursive: true, force: true }));
 const blocks = Array.from({ length: 32 }, (_, i) => i);
 
+/** Of transformers, by pool.py: mean and last of the final hidden states of `ids`. */
+const pooled: Record<string, { mean: number[]; last: number[] }> = JSON.parse(
+  readFileSync(path.join(fixtures, "pooled.json"), "utf8"),
+);
+
 interface Expected {
   ids: number[];
   /** Logits after each of `ids`. */
@@ -83,6 +88,18 @@ for (const name of ["llama", "mistral", "qwen2", "qwen3", "gemma3"]) {
       const given = { ids: expected.ids.slice(0, 16), blocks, sample: greedy, maxNew: 64 };
       const { report } = await run(model, quantum([given]));
       assert.equal(report.seqs[0]!.newIds, expected.greedy);
+    }));
+
+  test(`${name}: the mean and the last final hidden state are within 2e-3 of transformers`, () =>
+    loaded(dir, "f32", async (model) => {
+      for (const embed of ["mean", "last"] as const) {
+        const given = { ids: expected.ids, blocks, sample: null, maxNew: 0, embed };
+        const { report } = await run(model, quantum([given], { tokenBudget: 24 }));
+        const { mean, tokens } = report.seqs[0]!.embedding!;
+        assert.is(tokens, embed === "mean" ? 64 : 1);
+        const worst = Math.max(...mean.map((value, d) => Math.abs(value - pooled[name]![embed][d]!)));
+        assert.ok(worst < 2e-3, `${embed} is off by ${worst}`);
+      }
     }));
 
   for (const [dtype, most] of Object.entries(tolerance))
