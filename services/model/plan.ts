@@ -36,6 +36,8 @@ const DEFAULT_NEW = 512;
 /** A prompt as it is given, a task, or a conversation. `freshSeed` is called when the request names no seed. */
 export function planGenerate(text: TextModel, input: GenerateInput, freshSeed: () => number): TextPlan {
   const { prompt, messages, task } = input;
+  for (const field of ["format", "tools", "logprobs"] as const)
+    if (input[field] !== undefined) throw new SomaError("ENOSYS", `${field} is not built in this version yet`);
   if ((prompt === undefined) === (messages === undefined)) {
     throw new SomaError("EINVAL", "give either a prompt or messages");
   }

@@ -16,10 +16,13 @@ export const sampling = z.object({
 /** config.json's model_type of all that the wasm driver runs. */
 export const modelTypes = ["llama", "mistral", "qwen2", "qwen3", "gemma3_text"] as const;
 
+const file = z.object({ path: z.string(), sha256: z.string(), bytes: count, blob: blob.optional() });
 /** A model's files: where they lie on the model service's host, and the blobs to fetch where that path is not there. */
 export const modelFiles = z.object({
   dir: z.string(),
-  weights: z.object({ path: z.string(), sha256: z.string(), bytes: count, blob: blob.optional() }),
+  weights: file,
+  /** The bytes of each id in its order: u16 length (little-endian), bytes. Length 0: no text, as of special tokens. */
+  vocabulary: file.optional(),
 });
 
 /** What a sequence is for. `score` returns log-probabilities of the ids given, `embed` a vector, `generate` new ids. */
@@ -27,6 +30,13 @@ export const mode = z.enum(["generate", "score", "embed"]);
 
 /** `embed`: the mean of the final hidden states of all ids, or the last one's. */
 export const pooling = z.enum(["mean", "last"]);
+/**
+ * New ids spell one JSON value of `schema`, a JSON Schema, and nothing else; it ends within maxNew. The last `made` of the
+ * ids given are the beginning of it, made before.
+ */
+export const constraint = z.object({ schema: record, made: count.default(0) });
+/** The likeliest ids at the place of a token, best first. */
+export const topIds = z.array(z.object({ id: count, logprob: z.number() }));
 
 /** A sequence in a quantum. `start` comes with its first quantum on this device; later ones name it only. */
 export const quantumSequence = z.object({
@@ -49,6 +59,7 @@ export const quantumSequence = z.object({
       principal: z.string(),
       /** Only these ids may come next at each step, for constrained labels. */
       allowed: z.array(count).optional(),
+      constraint: constraint.optional(),
       logprobs: count.optional(),
       pooling: pooling.optional(),
       /** It ran before: look for what was kept of its KV, here or in files. */

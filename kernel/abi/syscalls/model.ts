@@ -20,19 +20,51 @@ const common = {
     .object({ ids: z.array(count), numerics: z.string().optional(), approximate: z.boolean().default(false) })
     .optional(),
 };
+/** What a chat template is told of a tool; `parameters` is a JSON Schema. */
+const tool = z.object({
+  type: z.literal("function").default("function"),
+  function: z.object({
+    name: z.string().min(1).max(64),
+    description: z.string().optional(),
+    parameters: record.optional(),
+  }),
+});
+/** `arguments` is JSON text, as the model wrote it. */
+export const toolCall = z.object({ id: z.string(), name: z.string(), arguments: z.string() });
+const message = z.object({
+  role: z.string(),
+  content: z.string(),
+  /** Of an assistant's turn: what it called. */
+  toolCalls: z.array(toolCall).optional(),
+  /** Of a tool's turn: which call it answers. */
+  toolCallId: z.string().optional(),
+  name: z.string().optional(),
+});
+/** A JSON value of `schema` (json_schema), or any JSON object. */
+const format = z.discriminatedUnion("type", [
+  z.object({ type: z.literal("text") }),
+  z.object({ type: z.literal("json_object") }),
+  z.object({ type: z.literal("json_schema"), schema: record }),
+]);
 /** `pos` counts new tokens from 0. Concatenated texts are the answer. */
 export const textChunk = z.object({
   pos: count,
   ids: z.array(count),
   text: z.string(),
+  /** Asked for with `logprobs`: one for each id, of the model's own distribution. */
   logprobs: z.array(z.number()).optional(),
+  /** Likewise: the text of each id, and the likeliest ids at its place. */
+  tokens: z.array(z.string()).optional(),
+  topLogprobs: z.array(z.array(z.object({ id: count, token: z.string(), logprob: z.number() }))).optional(),
   /** With the first chunk: what a resubmission names so that it goes on exactly. */
   numerics: z.string().optional(),
 });
 /** The end of every text stream names what made it. */
 export const textEnd = z.object({
   text: z.string(),
-  finish: z.enum(["stop", "length", "blocks"]),
+  finish: z.enum(["stop", "length", "blocks", "toolCalls"]),
+  /** Calls of `tools` that the answer makes; they are not part of its text. */
+  toolCalls: z.array(toolCall).optional(),
   model: z.string(),
   version: count,
   numerics: z.string(),
@@ -79,8 +111,16 @@ export const model = table({
     input: z.object({
       ...common,
       prompt: z.string().optional(),
-      messages: z.array(z.object({ role: z.string(), content: z.string() })).optional(),
+      messages: z.array(message).optional(),
       task: z.string().optional(),
+      /** EINVAL when the schema has what is not supported, or nothing of it fits maxTokens. */
+      format: format.optional(),
+      /** With messages, for models whose chat template knows tools. */
+      tools: z.array(tool).max(64).optional(),
+      /** The model chooses; it calls none; it calls one; it calls the one named. */
+      toolChoice: z.union([z.enum(["auto", "none", "required"]), z.object({ name: z.string() })]).default("auto"),
+      /** Log-probability of each token, and of so many likeliest ones beside it. */
+      logprobs: count.max(20).optional(),
     }),
     chunk: textChunk,
     output: textEnd,

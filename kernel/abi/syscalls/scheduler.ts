@@ -2,7 +2,7 @@
 import { z } from "zod";
 import { table } from "../syscall.ts";
 import { count, name, none } from "./common.ts";
-import { mode, pooling, sampling } from "./device.ts";
+import { constraint, mode, pooling, sampling, topIds } from "./device.ts";
 
 export const POLICIES = ["fifo", "rr", "priority", "edf", "fair"] as const;
 /** `cpu0`, `device-1`; a part of one: `a`, `cpu0/a`. */
@@ -35,6 +35,7 @@ export const scheduler = table({
       maxNew: count.default(0),
       stopIds: z.array(count).default([]),
       allowed: z.array(count).optional(),
+      constraint: constraint.optional(),
       logprobs: count.optional(),
       pooling: pooling.optional(),
       /** `score`: the first id whose log-probability is asked for; those before it are 0. */
@@ -44,7 +45,12 @@ export const scheduler = table({
       device: deviceRef.optional(),
     }),
     /** `pos` counts new tokens from 0: receivers drop positions that they have. */
-    chunk: z.object({ pos: count, ids: z.array(count), logprobs: z.array(z.number()).optional() }),
+    chunk: z.object({
+      pos: count,
+      ids: z.array(count),
+      logprobs: z.array(z.number()).optional(),
+      top: z.array(topIds).optional(),
+    }),
     output: z.object({
       finish: z.enum(["stop", "length", "blocks"]),
       newTokens: count,
