@@ -164,7 +164,10 @@ export class Effects {
     try {
       return await train(input, {
         client: ctx.client,
-        principal: request?.principal ?? { principal: ctx.instance },
+        as: {
+          for: request?.principal ?? { principal: ctx.instance },
+          ...(request?.traceparent ? { traceparent: request.traceparent } : {}),
+        },
         budgetBytes: hardware.budgetBytes,
         signal: stop.signal,
         hold: this.hold,

@@ -1,9 +1,8 @@
 // Owns one training run from the blob of its data to the blob of its weights, with progress and checkpoints on the way.
 import { randomUUID } from "node:crypto";
 import { SomaError } from "../../kernel/abi/errors.ts";
-import type { Principal } from "../../kernel/abi/headers.ts";
 import { LIMITS } from "../../kernel/abi/limits.ts";
-import type { Client } from "../../kernel/ipc/client.ts";
+import type { CallOptions, Client } from "../../kernel/ipc/client.ts";
 import type { Progress as Step } from "./engine/run.ts";
 import type { TrainSpecInput } from "./engine/spec.ts";
 import type { Hold } from "./hold.ts";
@@ -15,8 +14,8 @@ export type Progress = Step & { checkpoint?: string };
 
 export interface TrainingOptions {
   client: Client;
-  /** Whose blobs these are. */
-  principal: Principal;
+  /** Whose blobs these are, and under which trace they are read and written. */
+  as: Pick<CallOptions, "for" | "traceparent">;
   budgetBytes: number;
   signal: AbortSignal;
   hold: Pick<Hold, "add">;
@@ -25,9 +24,9 @@ export interface TrainingOptions {
 
 /** Errors: EINVAL (spec, data), ENOENT (blobs), ENOMEM with figures, ECANCELED after the last checkpoint was stored. */
 export async function train(input: TrainInput, options: TrainingOptions): Promise<TrainOutput> {
-  const { client, principal, signal } = options;
-  const data = await download(client, input.data, principal);
-  const checkpoint = input.checkpoint === undefined ? undefined : await download(client, input.checkpoint, principal);
+  const { client, as, signal } = options;
+  const data = await download(client, input.data, as);
+  const checkpoint = input.checkpoint === undefined ? undefined : await download(client, input.checkpoint, as);
   let last: Step | undefined;
   // One after another, so that the last one stored is the last one made.
   let storing = Promise.resolve();
@@ -42,7 +41,7 @@ export async function train(input: TrainInput, options: TrainingOptions): Promis
     },
     onCheckpoint: (bytes) => {
       storing = storing.then(async () => {
-        const blob = await upload(client, bytes, principal);
+        const blob = await upload(client, bytes, as);
         if (last) options.progress({ ...last, checkpoint: blob });
       });
       // Awaited below; until then a failure must not count as unhandled.
@@ -55,7 +54,7 @@ export async function train(input: TrainInput, options: TrainingOptions): Promis
     const { weights, metrics } = await training;
     const { step, loss, validationLoss, stopped } = metrics;
     return {
-      weights: await upload(client, weights, principal),
+      weights: await upload(client, weights, as),
       bytes: weights.length,
       steps: step,
       loss,
@@ -68,8 +67,8 @@ export async function train(input: TrainInput, options: TrainingOptions): Promis
   }
 }
 
-async function download(client: Client, blob: string, principal: Principal): Promise<Uint8Array> {
-  const stream = client.stream("memory.read", { blob }, { for: principal });
+async function download(client: Client, blob: string, as: CallOptions): Promise<Uint8Array> {
+  const stream = client.stream("memory.read", { blob }, as);
   const pieces: Uint8Array[] = [];
   for await (const { data } of stream) pieces.push(data);
   const { size } = await stream.result;
@@ -78,8 +77,8 @@ async function download(client: Client, blob: string, principal: Principal): Pro
   return bytes;
 }
 
-async function upload(client: Client, bytes: Uint8Array, principal: Principal): Promise<string> {
-  const stream = client.stream("memory.write", { size: bytes.length }, { for: principal, key: randomUUID() });
+async function upload(client: Client, bytes: Uint8Array, as: CallOptions): Promise<string> {
+  const stream = client.stream("memory.write", { size: bytes.length }, { ...as, key: randomUUID() });
   const pieces = function* () {
     for (let at = 0; at < bytes.length; at += LIMITS.chunk) yield bytes.subarray(at, at + LIMITS.chunk);
   };

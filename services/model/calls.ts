@@ -58,7 +58,7 @@ export function calls(model: Model): Handlers<"model"> {
     train: async (input, request) => {
       checkTraining(input, request);
       if (roleOf(askerOf(request)) === "app") checkOwned(input.name, askerOf(request), model);
-      const { id, job } = await jobs.submit(input, request.principal, request.key);
+      const { id, job } = await jobs.submit(input, request.principal, request.key, request.traceparent);
       if (job) model.beginJob(job);
       return { job: id };
     },

@@ -25,6 +25,8 @@ export interface Job {
   id: string;
   input: TrainInput;
   owner: Principal;
+  /** W3C context of the call that submitted it, for what is done on its behalf. */
+  trace?: string;
   submittedAt: number;
   /** Runs that were begun, and those that were cut off since the last checkpoint. */
   attempts: number;

@@ -73,11 +73,17 @@ export class Jobs {
    * Accepts a training: the same key of the same caller is the same job, unless that one ended without a model. Resolves
    * once it is journalled; `job` is undefined if there is nothing to begin.
    */
-  async submit(input: TrainInput, owner: Principal, key: string): Promise<{ id: string; job: Job | undefined }> {
+  async submit(
+    input: TrainInput,
+    owner: Principal,
+    key: string,
+    trace = "",
+  ): Promise<{ id: string; job: Job | undefined }> {
     const id = jobId(owner.principal, key);
     const known = this.rows.get(id);
     if (known && (!isFinal(known.state) || known.state === "done")) return { id, job: undefined };
-    const job: Job = { id, input, owner, submittedAt: this.options.now(), attempts: 0, crashes: 0, curve: [] };
+    const begun = { submittedAt: this.options.now(), attempts: 0, crashes: 0, curve: [] };
+    const job: Job = { id, input, owner, ...(trace ? { trace } : {}), ...begun };
     await this.options.append(`job.submit.${id}`, job, `${id}-${known?.job.submittedAt ?? 0}`);
     // The same request may have arrived twice meanwhile.
     if (this.rows.get(id) !== known) return { id, job: undefined };

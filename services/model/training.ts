@@ -36,7 +36,7 @@ export class Training {
     const staged = await this.staged(job);
     await writeFiles(staged, made.files);
     const { spec, dataHash, note, templates, stopIds, dataset } = made;
-    const data = await storeBlob(this.client, [dataset], dataset.length, { for: job.owner, signal });
+    const data = await storeBlob(this.client, [dataset], dataset.length, { ...onBehalf(job), signal });
     return { data, dataHash, spec, note, ...(templates ? { templates } : {}), ...(stopIds ? { stopIds } : {}) };
   }
 
@@ -65,7 +65,7 @@ export class Training {
     tell: { asked: (id: string) => void; progress: (progress: Progress) => void },
   ) {
     const { client } = this;
-    const { prepared, checkpoint, owner, request, input } = job;
+    const { prepared, checkpoint, request, input } = job;
     if (prepared === undefined) throw new Error(`job ${job.id} trains before it is prepared`);
     // A run that this service lost when it went down itself may be going on for nobody.
     if (request !== undefined) await this.cancelRun(request);
@@ -75,7 +75,7 @@ export class Training {
     const stream = client.stream(
       "device.train",
       { job: job.id, spec: prepared.spec, data: prepared.data, workers, ...(checkpoint ? { checkpoint } : {}) },
-      { for: owner, signal, key: job.id },
+      { ...onBehalf(job), signal, key: job.id },
     );
     tell.asked(stream.id);
     for await (const progress of stream) tell.progress(progress);
@@ -104,7 +104,7 @@ export class Training {
     const wanted = { dir: staged, config, dtype: "f32" as const, ...(await digest(join(staged, WEIGHTS))) };
     await residents.need(id, wanted, job.id);
     try {
-      const engine = schedulerEngine(this.client, id, { for: job.owner, signal });
+      const engine = schedulerEngine(this.client, id, { ...onBehalf(job), signal });
       const kept = readExamplesFile(join(staged, "examples.jsonl"));
       const results: Record<string, Evaluation> = {};
       for (const split of ["test", "handwritten"] as const) {
@@ -183,6 +183,10 @@ export class Training {
     if (existsSync(path) && statSync(path).size === trained.bytes) return;
     await receive(path, readBlob(this.client, trained.weights, { for: owner, signal }));
   }
+}
+
+function onBehalf({ owner, trace }: Job): { for: Principal; traceparent?: string } {
+  return { for: owner, ...(trace ? { traceparent: trace } : {}) };
 }
 
 async function* text(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
