@@ -11,7 +11,7 @@ import type { Hands } from "./hands.ts";
 import { readEvents, readLog } from "./history.ts";
 import type { NatsBus } from "./ipc/bus.ts";
 import type { Handlers } from "./ipc/server.ts";
-import { storeUsage } from "./ipc/stores.ts";
+import { brokerClock, storeUsage } from "./ipc/stores.ts";
 import { type ProcessTable, processes } from "./processes.ts";
 import type { Registry } from "./registry.ts";
 import type { Apps } from "./spawn.ts";
@@ -86,6 +86,7 @@ export function kernelCalls(kernel: KernelCalls): Handlers<"kernel"> {
       return totals;
     },
     df: async () => ({
+      now: await brokerClock(bus),
       stores: (await storeUsage(bus)).map(({ name, bytes, messages }) => {
         const { kind, owner, maxBytes, maxAgeMs, what }: Store = STORES[name];
         return { name, kind, owner, bytes, maxBytes, messages, maxAgeMs, what };

@@ -1,7 +1,8 @@
 // Owns the cached nats-server programs: <cache>/nats-server/<version>/nats-server.
 import { chmodSync, copyFileSync, mkdirSync, mkdtempSync, readdirSync, renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
-import { compareVersions, isGoodEnough, versionOf } from "./version.ts";
+import { compareVersions, isGoodEnough } from "../abi/broker.ts";
+import { versionOf } from "./version.ts";
 
 export interface Program {
   path: string;

@@ -3,8 +3,8 @@ import { execFile } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
+import { isGoodEnough } from "../abi/broker.ts";
 import { install, type Program } from "./cache.ts";
-import { isGoodEnough } from "./version.ts";
 
 /** Suite names that a mirror always has, oldest first: the oldest good one needs the least of this machine. */
 const SUITES: Record<string, readonly string[]> = { debian: ["stable", "testing", "unstable"], ubuntu: ["devel"] };

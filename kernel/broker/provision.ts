@@ -1,10 +1,11 @@
 // Owns finding a nats-server that is good enough: on PATH, cached, released, or packaged; in this order.
 import { accessSync, constants } from "node:fs";
 import { delimiter, join } from "node:path";
+import { isGoodEnough, MINIMUM } from "../abi/broker.ts";
 import { newestCached, type Program, withScratch } from "./cache.ts";
 import { fetchDebian } from "./debian.ts";
 import { fetchRelease, RELEASE, RELEASES } from "./release.ts";
-import { isGoodEnough, MINIMUM, versionOf } from "./version.ts";
+import { versionOf } from "./version.ts";
 
 export interface ProvisionOptions {
   /** Looked through in this order; the first that can be written takes what is fetched. */

@@ -21,6 +21,7 @@ export function commonHandlers({ instance, epoch, server, recorder, state, figur
       instance,
       epoch,
       state: state(),
+      now: Date.now(),
       uptimeMs: performance.now() - startedAt,
       inflight: server().inflight,
       figures: { served: server().served, rssBytes: process.memoryUsage.rss(), ...figures() },

@@ -47,6 +47,14 @@ export async function storeUsage(bus: NatsBus): Promise<{ name: StoreName; bytes
   );
 }
 
+/** The broker's clock, unix ms. For the kernel. */
+export async function brokerClock(bus: NatsBus): Promise<number> {
+  const jsm = await bus.nc.jetstreamManager();
+  const name = streamName(Object.keys(STORES)[0] as StoreName);
+  // Every info says when it was made; the types of the client leave that out.
+  return Date.parse(((await jsm.streams.info(name)) as unknown as { ts: string }).ts);
+}
+
 function storeSubjects(name: StoreName, store: Store): string[] {
   if (store.kind === "kv") return [`$KV.${name}.>`];
   if (store.kind === "objects") return [`$O.${name}.C.>`, `$O.${name}.M.>`];

@@ -6,6 +6,7 @@ import { connectSoma, type Soma } from "../sdk/soma.ts";
 import { type Command, type Env, explain, type Options, type Shown } from "./command.ts";
 import { appCommands } from "./commands/app.ts";
 import { auditCommands } from "./commands/audit.ts";
+import { doctorCommands } from "./commands/doctor.ts";
 import { driverCommands } from "./commands/driver.ts";
 import { gatewayCommands } from "./commands/gateway.ts";
 import { grantCommands } from "./commands/grant.ts";
@@ -23,6 +24,7 @@ export const COMMANDS: readonly Command[] = [
   ...traceCommands,
   ...metricsCommands,
   ...modelCommands,
+  ...doctorCommands,
   ...driverCommands,
   ...appCommands,
   ...grantCommands,

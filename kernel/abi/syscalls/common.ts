@@ -75,6 +75,8 @@ export const common = table({
       instance: z.string(),
       epoch: count,
       state: json,
+      /** By its own clock, unix ms. */
+      now: z.number(),
       uptimeMs: z.number(),
       inflight: count,
       figures: record,

@@ -250,6 +250,8 @@ export const kernel = table({
     ttl: 5_000,
     input: none,
     output: z.object({
+      /** By the broker's clock, unix ms. */
+      now: z.number(),
       stores: z.array(
         z.object({
           name: z.string(),

@@ -1,6 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { compareVersions, isGoodEnough } from "../../../kernel/broker/version.ts";
+import { compareVersions, isGoodEnough } from "../../../kernel/abi/broker.ts";
 
 test("versions are ordered by number, a pre-release before its release", () => {
   const shuffled = ["2.11.1", "2.9.10", "2.10.27", "2.10.3", "2.10.27-RC.1", "3.0.0"];
