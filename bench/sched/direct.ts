@@ -23,7 +23,7 @@ export type Direct = Awaited<ReturnType<typeof startDirect>>;
 export async function startDirect(weights: string, threads: number, kvBlocks: number, dtype: "f32" | "int8" = "f32") {
   const folder = mkdtempSync(join(tmpdir(), "soma-bench-"));
   const loaded = await wasm.load({ config: MODEL_15M, weights, weightsHash: "random", dtype, kvBlocks, threads });
-  const files = new Files(folder);
+  const files = new Files(folder, 2 ** 33);
   const open = () => new Resident("direct", "wasm", loaded, { files, warn: (what) => console.warn(what) });
   const resident = open();
   let quanta = 0;

@@ -62,8 +62,8 @@ async function costs(direct: Direct, rounds: number) {
       return quantum(direct.resident, true);
     });
     const before = direct.resident.parking.counts.bytesWritten;
-    const file = await timed(() => {
-      direct.resident.drop([seq], false, "move");
+    const file = await timed(async () => {
+      await direct.resident.drop([seq], false, "move");
       return quantum(there, true);
     });
     bytes = direct.resident.parking.counts.bytesWritten - before;

@@ -21,9 +21,9 @@ export function calls(device: Pick<Actor<typeof deviceMachine>, "send">, effects
       device.send({ type: "run", mid, model: input.model, input });
       return DEFER;
     },
-    drop: ({ model, seqs, all, aside }) => {
+    drop: async ({ model, seqs, all, aside }) => {
       const resident = effects.resident(model);
-      resident.drop(seqs, all, aside);
+      await resident.drop(seqs, all, aside);
       return { freeBlocks: resident.kv.free };
     },
     interrupt: ({ model }) => {

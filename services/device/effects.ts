@@ -33,8 +33,6 @@ export interface Options {
   files: Files;
 }
 
-/** Nobody comes back for a snapshot after so long. */
-const SNAPSHOT_AGE_MS = 3600_000;
 /** Word of what is here may be lost: it is told again so often. */
 const ANNOUNCE_MS = 5_000;
 /** Between attempts to give memory back. */
@@ -54,7 +52,7 @@ export class Effects {
 
   constructor(readonly options: Options) {
     const { bus, epoch } = options.ctx;
-    options.files.sweep(SNAPSHOT_AGE_MS);
+    options.files.sweep();
     this.outbox = new Outbox((to, piece) =>
       bus.publish(to, encode(piece), { [HEADERS.type]: "chunk", [HEADERS.epoch]: String(epoch) }),
     );
@@ -193,6 +191,8 @@ export class Effects {
     clearInterval(this.telling);
     for (const training of this.trainings.values()) training.abort();
     await Promise.all([...this.residents.values()].map((resident) => resident.loaded.unload()));
+    // Others go on from what is on its way to files.
+    await this.options.files.idle();
   }
 
   /** Bytes of a blob, piece by piece. */

@@ -21,7 +21,7 @@ export function hardware(env: NodeJS.ProcessEnv = process.env): Hardware {
   return {
     cores: os.availableParallelism(),
     memoryBytes,
-    budgetBytes: budget(env.SOMA_DEVICE_MEMORY) ?? Math.floor(Math.min(freeMemory(), memoryBytes) * SHARE),
+    budgetBytes: bytesOf("SOMA_DEVICE_MEMORY", env) ?? Math.floor(Math.min(freeMemory(), memoryBytes) * SHARE),
     gpus: gpus(),
   };
 }
@@ -29,10 +29,11 @@ export function hardware(env: NodeJS.ProcessEnv = process.env): Hardware {
 const UNITS: Record<string, number> = { "": 1, k: 2 ** 10, m: 2 ** 20, g: 2 ** 30 };
 
 /** `2g`, `512m`, `1000000`; undefined when not set, EINVAL when not understood. */
-export function budget(text: string | undefined): number | undefined {
+export function bytesOf(setting: string, env: NodeJS.ProcessEnv = process.env): number | undefined {
+  const text = env[setting];
   if (text === undefined || text === "") return undefined;
   const match = /^(\d+(?:\.\d+)?)\s*([kmg]?)i?b?$/i.exec(text.trim());
-  if (match === null) throw new SomaError("EINVAL", `SOMA_DEVICE_MEMORY is "${text}": use bytes, or 512m, or 2g`);
+  if (match === null) throw new SomaError("EINVAL", `${setting} is "${text}": use bytes, or 512m, or 2g`);
   return Math.floor(Number(match[1]) * UNITS[match[2]!.toLowerCase()]!);
 }
 

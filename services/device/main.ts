@@ -6,14 +6,15 @@ import { startDevice } from "./actor.ts";
 import { calls } from "./calls.ts";
 import { pickDriver, probeDrivers } from "./drivers/registry.ts";
 import { Effects } from "./effects.ts";
-import { Files } from "./files.ts";
-import { hardware } from "./hardware.ts";
+import { defaultBound, Files } from "./files.ts";
+import { bytesOf, hardware } from "./hardware.ts";
 import { readModels } from "./metrics.ts";
 import { locateWeights } from "./weights.ts";
 
 await runService("device", async (ctx) => {
   // Copies of weights and snapshots lie below it.
   const home = process.env.SOMA_HOME || join(homedir(), ".soma");
+  const files = new Files(join(home, "snapshots"), bytesOf("SOMA_SNAPSHOT_BYTES") ?? defaultBound(home));
   const drivers = probeDrivers();
   const effects = new Effects({
     ctx,
@@ -21,7 +22,7 @@ await runService("device", async (ctx) => {
     drivers,
     pick: (name) => pickDriver(drivers, name),
     locate: (weights, fetch) => locateWeights(weights, join(home, "cache", "weights"), fetch),
-    files: new Files(join(home, "snapshots")),
+    files,
   });
   const device = startDevice(ctx, effects);
   readModels(ctx.metrics, effects);
@@ -29,7 +30,7 @@ await runService("device", async (ctx) => {
   return {
     handlers: calls(device, effects),
     state: () => device.getSnapshot().value,
-    figures: () => ({ ...effects.list(), parking: effects.parking() }),
+    figures: () => ({ ...effects.list(), parking: effects.parking(), snapshots: files.figures }),
     stop: () => effects.stop(),
   };
 });

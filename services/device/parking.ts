@@ -52,37 +52,48 @@ export class Parking {
     return complete;
   }
 
-  /** Frees the blocks of the one that was put aside first; false when none is. */
+  /** Frees the blocks of the one that was put aside first, whose KV is on its way to a file then; false when none is. */
   makeRoom(): boolean {
     const [sequence] = this.aside.values();
     if (sequence === undefined) return false;
-    this.write(sequence);
+    void this.write(sequence);
     return true;
   }
 
-  /** Writes these, or all, to files where that pays: they go on elsewhere. */
-  moveOut(seqs: Iterable<string> = [...this.aside.keys()]): void {
+  /** Writes these to files where that pays, one after another: they go on elsewhere once that is done. */
+  async moveOut(seqs: Iterable<string>): Promise<void> {
     for (const seq of seqs) {
       const sequence = this.aside.get(seq);
-      if (sequence) this.write(sequence);
+      if (sequence) await this.write(sequence);
     }
+    await this.written(seqs);
   }
 
-  private write(sequence: Sequence): void {
+  /** What is to be waited for until all of these that are being written can be read; undefined when they can. */
+  written(seqs: Iterable<string>): Promise<unknown> | undefined {
+    const { model, files } = this.options;
+    const writing = [...seqs].flatMap((seq) => files.settled(snapshotName(model, seq)) ?? []);
+    return writing.length === 0 ? undefined : Promise.all(writing);
+  }
+
+  /** Its blocks are free at once: files get a copy. A disk that is slower than what it is given gets no more. */
+  private async write(sequence: Sequence): Promise<void> {
     this.aside.delete(sequence.id);
     const { model, loaded, files, kv } = this.options;
-    const written = this.filesPay(sequence.pos)
-      ? this.attempt("a sequence could not be written", () => save(loaded, model, sequence, files))
-      : undefined;
+    const writing = this.filesPay(sequence.pos) && !files.congested ? save(loaded, model, sequence, files) : undefined;
+    kv.close(sequence.table);
+    const written =
+      writing === undefined
+        ? undefined
+        : await writing.catch((error) => this.failed("a sequence was not written", error));
     if (written === undefined) this.counts.abandoned += 1;
     else {
       this.counts.written += 1;
       this.counts.bytesWritten += written;
     }
-    kv.close(sequence.table);
   }
 
-  /** The sequence to go on with: as it stood, else as its file says; undefined when it must be computed again. */
+  /** The sequence to go on with: as it stood, else as its file says; undefined when it must be computed again. Once it is `written`. */
   resume(seq: string, start: Start): Sequence | undefined {
     const sequence = this.aside.get(seq);
     if (sequence !== undefined) {
@@ -146,10 +157,13 @@ export class Parking {
     try {
       return act();
     } catch (error) {
-      if (!isSomaError(error) && (error as NodeJS.ErrnoException).syscall === undefined) throw error;
-      this.options.warn(what, error as Error);
-      return undefined;
+      return this.failed(what, error);
     }
+  }
+
+  private failed(what: string, error: unknown): undefined {
+    if (!isSomaError(error) && (error as NodeJS.ErrnoException).syscall === undefined) throw error;
+    this.options.warn(what, error as Error);
   }
 }
 

@@ -75,6 +75,8 @@ export class Resident {
   /** Runs a quantum and sends its tokens to `outbox` as they come. EINVAL when the quantum is malformed. */
   async run(input: Input, outbox: Outbox): Promise<Output> {
     const { quantum } = input;
+    const writing = this.parking.written(input.seqs.flatMap(({ seq, start }) => (start?.parked ? [seq] : [])));
+    if (writing) await writing;
     const plan = this.plan(input);
     const from = performance.now();
     const cpu = process.cpuUsage();
@@ -124,9 +126,9 @@ export class Resident {
 
   /**
    * Forgets sequences; or puts them aside until their next quantum here (`park`) or elsewhere (`move`). One that runs leaves at
-   * the next step, and its blocks are free when the quantum has ended.
+   * the next step, and its blocks are free when the quantum has ended. Settles when what moves can be read elsewhere.
    */
-  drop(seqs: readonly string[], all: boolean, aside?: "park" | "move"): void {
+  async drop(seqs: readonly string[], all: boolean, aside?: "park" | "move"): Promise<void> {
     this.moment += 1;
     if (all) this.droppedAll = this.moment;
     for (const seq of seqs) {
@@ -139,7 +141,7 @@ export class Resident {
       this.drops.delete(seq);
     }
     this.leave(all ? [...this.sequences.keys()] : seqs, aside ?? "drop");
-    if (aside === "move") this.parking.moveOut(seqs);
+    if (aside === "move") await this.parking.moveOut(seqs);
     if (aside !== undefined) return;
     if (all) this.parking.forgetAll();
     this.parking.forget(seqs);
@@ -155,29 +157,24 @@ export class Resident {
     }
   }
 
-  /** All sequences go to files, for other devices to go on with. Not while a quantum runs. */
-  moveOut(): void {
-    const seqs = [...this.sequences.keys()];
-    this.leave(seqs, "move");
-    this.parking.moveOut();
-  }
-
   interrupt(): void {
     if (this.running) this.loaded.cancel(this.running.quantum);
   }
 
   /** Writes a sequence that no running quantum names to a file; it stays where it is. ENOENT, EBUSY. */
-  snapshot(seq: string): { file: string; bytes: number; position: number } {
+  async snapshot(seq: string): Promise<{ file: string; bytes: number; position: number }> {
     const sequence = this.sequences.get(seq);
     if (sequence === undefined) throw new SomaError("ENOENT", `${this.model} has no sequence "${seq}"`);
     if (this.running?.seqs.has(seq))
       throw new SomaError("EBUSY", `"${seq}" is in a running quantum: interrupt it first`);
-    const bytes = save(this.loaded, this.model, sequence, this.files);
-    return { file: snapshotName(this.model, seq), bytes, position: sequence.pos };
+    const position = sequence.pos;
+    const bytes = await save(this.loaded, this.model, sequence, this.files);
+    return { file: snapshotName(this.model, seq), bytes, position };
   }
 
   /** Brings a snapshot back under the name `seq`. ENOENT without the file, EINVAL when it is of other numerics, EAGAIN without blocks. */
-  restore(seq: string, file: string): { position: number } {
+  async restore(seq: string, file: string): Promise<{ position: number }> {
+    await this.files.settled(file);
     const saved = find(file, this.loaded.numerics, this.files);
     if (saved === undefined) throw new SomaError("ENOENT", `no snapshot ${file}: prefill again`);
     this.leave([seq], "drop");
@@ -299,7 +296,7 @@ export class Resident {
     if (sequence.leaving === "drop") return this.close(sequence);
     this.sequences.delete(sequence.id);
     this.parking.park(sequence);
-    if (sequence.leaving === "move") this.parking.moveOut([sequence.id]);
+    if (sequence.leaving === "move") void this.parking.moveOut([sequence.id]);
   }
 
   private close(sequence: Sequence): void {

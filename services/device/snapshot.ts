@@ -37,8 +37,11 @@ export function snapshotName(model: string, seq: string): string {
   return createHash("sha256").update(`${model}\n${seq}`).digest("hex").slice(0, 32);
 }
 
-/** Writes a sequence between quanta; it stays where it is. The sampler's state is (seed, position). Returns the bytes written. */
-export function save(loaded: LoadedModel, model: string, sequence: Sequence, files: Files): number {
+/**
+ * Hands a sequence over to be written, between quanta: copied when this returns, so that its table may be closed, and on disk when
+ * the promise settles, with the bytes written. The sampler's state is (seed, position). Rejects as Files.write does.
+ */
+export function save(loaded: LoadedModel, model: string, sequence: Sequence, files: Files): Promise<number> {
   const { start, ids, pos, prompt, scores, hidden, table } = sequence;
   const { numerics } = loaded;
   const head = Buffer.from(JSON.stringify({ numerics, start, ids, pos, prompt, scores, hidden } satisfies Head));
@@ -47,7 +50,9 @@ export function save(loaded: LoadedModel, model: string, sequence: Sequence, fil
   const whole = Math.floor(pos / BLOCK_TOKENS);
   const tail = loaded.readBlocks(table.blocks.slice(whole, Math.ceil(pos / BLOCK_TOKENS)));
   const names = blockNames(numerics, ids, whole);
-  const blocks = names.map((name, i) => ({ name, bytes: () => loaded.readBlocks([table.blocks[i]!]) }));
+  const blocks = names.map((name, i) =>
+    files.has(name) ? { name } : { name, bytes: loaded.readBlocks([table.blocks[i]!]) },
+  );
   return files.write(snapshotName(model, sequence.id), Buffer.concat([Buffer.from(MAGIC), size, head, tail]), blocks);
 }
 

@@ -135,8 +135,18 @@ class SimModel implements LoadedModel {
 export class SimFiles {
   private readonly snapshots = new Map<string, { head: Uint8Array; blocks: Map<string, Uint8Array> }>();
 
-  write(...[name, head, blocks]: Parameters<Files["write"]>): number {
-    const kept = new Map(blocks.map((block) => [block.name, block.bytes()]));
+  readonly congested = false;
+
+  has(): boolean {
+    return false;
+  }
+
+  settled(): undefined {}
+
+  async idle(): Promise<void> {}
+
+  async write(...[name, head, blocks]: Parameters<Files["write"]>): Promise<number> {
+    const kept = new Map(blocks.map((block) => [block.name, block.bytes!]));
     this.snapshots.set(name, { head, blocks: kept });
     return head.length + [...kept.values()].reduce((sum, { length }) => sum + length, 0);
   }

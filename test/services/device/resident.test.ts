@@ -17,7 +17,7 @@ function startResident(blocks = 32) {
   const given: Quantum[] = [];
   const ends: (() => void)[] = [];
   const canceled: (string | undefined)[] = [];
-  const aside = { files: new Files(folder), warn: () => assert.unreachable("files failed") };
+  const aside = { files: new Files(folder, 2 ** 30), warn: () => assert.unreachable("files failed") };
   const loaded = {
     numerics: "n",
     bytes: { weights: 1, kv: 1, total: 2, block: 4 },
