@@ -1,4 +1,5 @@
 // Owns what the device does to the world: drivers, memory's reservations, tokens to inboxes, announcements.
+import { readFile } from "node:fs/promises";
 import type { z } from "zod";
 import { encode } from "../../kernel/abi/codec.ts";
 import { isSomaError, SomaError } from "../../kernel/abi/errors.ts";
@@ -10,6 +11,7 @@ import type { Driver } from "./drivers/driver.ts";
 import type { DriverRow } from "./drivers/registry.ts";
 import { weightBytesOf } from "./drivers/wasm/layout.ts";
 import type { Files } from "./files.ts";
+import { Vocabulary } from "./grammar/trie.ts";
 import type { Hardware } from "./hardware.ts";
 import { Hold } from "./hold.ts";
 import type { TrainInput, TrainOutput } from "./job.ts";
@@ -27,7 +29,7 @@ export interface Options {
   drivers: DriverRow[];
   /** The driver of that name, or the best one. EINVAL, ENOSYS. */
   pick: (name: string | undefined) => Driver;
-  /** The path of these weights on this host, fetched if need be. ENOENT, EIO. */
+  /** The path of such a file on this host, fetched if need be. ENOENT, EIO. */
   locate: (weights: Weights, fetch: Fetch) => Promise<string>;
   /** Snapshots. */
   files: Files;
@@ -94,6 +96,8 @@ export class Effects {
     const { ctx, hardware, pick, locate, files } = this.options;
     const driver = pick(input.driver);
     const weights = await locate(input.files.weights, (blob) => this.read(blob));
+    const { vocabulary } = input.files;
+    const spelt = vocabulary && (await readFile(await locate(vocabulary, (blob) => this.read(blob))));
     const weightBytes = weightBytesOf(input.config, input.dtype);
     const usedBytes = this.rows().reduce((sum, row) => sum + row.weightBytes + row.kvBytes, 0);
     const kvBlocks = blocksFor(
@@ -108,6 +112,7 @@ export class Effects {
         config: input.config,
         weights,
         weightsHash: input.files.weights.sha256,
+        vocabulary: spelt && Vocabulary.from(spelt),
         dtype: input.dtype,
         kvBlocks,
         threads: hardware.cores,

@@ -4,7 +4,9 @@ export interface Piece {
   pos: number;
   ids: number[];
   logprobs?: number[];
+  top?: Top[];
 }
+type Top = { id: number; logprob: number }[];
 
 /** A tick is short to a reader and long to the bus. */
 export const TICK_MS = 16;
@@ -20,12 +22,16 @@ export class Outbox {
   ) {}
 
   /** `pos` follows the last one of the same receiver, unless that was sent already. */
-  add(to: string, pos: number, id: number, logprob?: number): void {
+  add(to: string, pos: number, id: number, logprob?: number, top?: Top): void {
     const piece = this.pieces.get(to) ?? { pos, ids: [] };
     piece.ids.push(id);
     if (logprob !== undefined) {
       piece.logprobs ??= [];
       piece.logprobs.push(logprob);
+    }
+    if (top !== undefined) {
+      piece.top ??= [];
+      piece.top.push(top);
     }
     this.pieces.set(to, piece);
   }

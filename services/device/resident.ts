@@ -258,7 +258,7 @@ export class Resident {
 
   private deliver(tokens: readonly Token[], outbox: Outbox): void {
     let urgent = false;
-    for (const { seq, pos, id, logprob } of tokens) {
+    for (const { seq, pos, id, logprob, top } of tokens) {
       const sequence = this.sequences.get(seq)!;
       // What is put aside goes on from here: its tokens are wanted.
       if (sequence.leaving === "drop") continue;
@@ -268,7 +268,7 @@ export class Resident {
         urgent = true;
         this.firsts.set(seq, performance.now());
       }
-      outbox.add(start.to, pos - prompt, id, logprob);
+      outbox.add(start.to, pos - prompt, id, logprob, top);
     }
     outbox.ripe(urgent);
   }

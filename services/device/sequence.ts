@@ -1,8 +1,10 @@
 // Owns one sequence on this device between quanta: its ids, how far they are in KV, what it gathered. Pure.
 import type { z } from "zod";
+import { isSomaError } from "../../kernel/abi/errors.ts";
 import { BLOCK_TOKENS } from "../../kernel/abi/limits.ts";
 import type { quantumSequence } from "../../kernel/abi/syscalls/device.ts";
-import type { QuantumSequence, SequenceReport } from "./drivers/driver.ts";
+import type { LoadedModel, QuantumSequence, SequenceReport } from "./drivers/driver.ts";
+import type { Constraint } from "./grammar/grammars.ts";
 import type { Kv, Table } from "./kv.ts";
 
 export type Start = NonNullable<z.output<typeof quantumSequence>["start"]>;
@@ -58,8 +60,12 @@ export function claim(kv: Kv, sequence: Sequence): string | undefined {
 }
 
 /** What is the matter with it, or undefined when it can run. */
-export function fault({ start }: Sequence, limits: { vocab: number; context: number }): string | undefined {
-  const { ids, generated, allowed, sample, logprobs } = start;
+export function fault(
+  sequence: Sequence,
+  limits: Pick<LoadedModel, "vocab" | "context" | "grammars">,
+): string | undefined {
+  const { start } = sequence;
+  const { ids, generated, allowed, sample, logprobs, constraint } = start;
   if (ids.length === 0 || generated > ids.length) return "a sequence needs at least one id";
   if (ids.length > limits.context) return `${ids.length} ids are over the context of ${limits.context}: shorten them`;
   const beyond = [...ids, ...(allowed ?? [])].find((id) => id >= limits.vocab);
@@ -67,7 +73,31 @@ export function fault({ start }: Sequence, limits: { vocab: number; context: num
   if (allowed?.length === 0) return "`allowed` names no id";
   if (sample.topP === 0) return "topP must be above 0: leave it out to take all";
   if (logprobs !== undefined && logprobs > limits.vocab) return `logprobs must be at most ${limits.vocab}`;
-  return undefined;
+  return constraint === undefined ? undefined : constraintFault(sequence, limits);
+}
+
+/** What is the matter with a constraint: with the schema itself, or with its fit into the tokens that are left. */
+function constraintFault(
+  sequence: Sequence,
+  { context, grammars }: Pick<LoadedModel, "context" | "grammars">,
+): string | undefined {
+  const { start, ids, prompt } = sequence;
+  if (start.mode !== "generate") return "a constraint is for new ids: use mode generate";
+  if (start.constraint!.made > prompt) return "`made` counts more ids than there are";
+  if (grammars === undefined) return "this model's driver has no grammar: load the model on driver wasm";
+  try {
+    grammars.guide(constraintOf(sequence)!, Math.min(remaining(sequence), context - ids.length), start.stopIds);
+    return undefined;
+  } catch (error) {
+    if (isSomaError(error, "EINVAL")) return error.message;
+    throw error;
+  }
+}
+
+function constraintOf({ start, ids, prompt }: Sequence): Constraint | undefined {
+  if (start.constraint === undefined) return undefined;
+  const { schema, made } = start.constraint;
+  return { schema: JSON.stringify(schema), made: ids.slice(prompt - made) };
 }
 
 /** True if a driver has nothing to do for it: everything is computed, or nothing was asked for. */
@@ -93,11 +123,13 @@ export function feed(sequence: Sequence): QuantumSequence {
   const from = sequence.pos - again(sequence);
   const left = remaining(sequence);
   const { allowed, logprobs } = start;
+  const constraint = constraintOf(sequence);
   const sample = {
     ...start.sample,
     ...(start.sample.repetitionPenalty === 1 ? {} : { history: ids }),
     ...(allowed === undefined ? {} : { allowed }),
     ...(logprobs === undefined ? {} : { logprobs }),
+    ...(constraint === undefined ? {} : { constraint }),
   };
   return {
     seq: id,

@@ -1,7 +1,7 @@
 // Owns weight files on this host: where a model's lie, whether they are the right ones, and fetching them when they are not here.
 import { createHash } from "node:crypto";
 import { createReadStream, createWriteStream, existsSync, mkdirSync, renameSync, rmSync } from "node:fs";
-import { join } from "node:path";
+import { extname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { z } from "zod";
 import { SomaError } from "../../kernel/abi/errors.ts";
@@ -20,7 +20,7 @@ export async function locateWeights(weights: Weights, cache: string, fetch: Fetc
     await check(weights.path, weights.sha256);
     return weights.path;
   }
-  const copy = join(cache, `${weights.sha256}.safetensors`);
+  const copy = join(cache, weights.sha256 + extname(weights.path));
   if (existsSync(copy)) {
     await check(copy, weights.sha256);
     return copy;

@@ -92,7 +92,7 @@ export function expected(sequence: Sequence, steps: number): number {
 /** How a device is told of it in a quantum: by name where it knows it, else with all that must be in KV. */
 export function named(sequence: Sequence, where: string): Quantum["seqs"][number] {
   if (sequence.startedOn === where) return { seq: sequence.id };
-  const { ids, mode, sample, stopIds, maxNew, allowed, logprobs, pooling, from } = sequence.input;
+  const { ids, mode, sample, stopIds, maxNew, allowed, constraint, logprobs, pooling, from } = sequence.input;
   return {
     seq: sequence.id,
     start: {
@@ -106,6 +106,7 @@ export function named(sequence: Sequence, where: string): Quantum["seqs"][number
       to: sequence.to,
       principal: sequence.principal,
       ...(allowed === undefined ? {} : { allowed }),
+      ...(constraint === undefined ? {} : { constraint }),
       ...(logprobs === undefined ? {} : { logprobs }),
       ...(pooling === undefined ? {} : { pooling }),
       ...(sequence.attempt > 1 ? { parked: true } : {}),

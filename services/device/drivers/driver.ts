@@ -1,4 +1,6 @@
 // Owns the interface that all drivers share: a device loads models through it and runs quanta on them. Plain data only.
+import type { Constraint, Grammars } from "../grammar/grammars.ts";
+import type { Vocabulary } from "../grammar/trie.ts";
 
 export interface Driver {
   name: string;
@@ -15,6 +17,8 @@ export interface LoadSpec {
   weights: string;
   /** SHA-256 of the weights file, where it is known already; otherwise the driver reads the file once more. */
   weightsHash?: string;
+  /** What ids spell, for texts that are constrained. */
+  vocabulary?: Vocabulary | undefined;
   /** How the weights stay in memory. */
   dtype: "f32" | "int8" | "int4";
   /** KV blocks of `blockTokens` tokens each. */
@@ -37,6 +41,8 @@ export interface LoadedModel {
   vocab: number;
   /** Positions that the model knows. */
   context: number;
+  /** Constraints are understood, and those checked here will run; without it a constraint is refused. */
+  grammars?: Grammars | undefined;
   /** Length of the vector that `embed` gives. */
   width: number;
   /** Quanta run one after another in the order of the calls: hand over the next before the last one ends. */
@@ -67,6 +73,8 @@ export interface Sample {
   history?: number[];
   /** Only these ids may be sampled. */
   allowed?: number[];
+  /** What new ids must spell; the text ends by itself when nothing may follow. */
+  constraint?: Constraint;
   /** Give the log-probabilities of this many likeliest ids, and of the one sampled, with each token. */
   logprobs?: number;
 }

@@ -12,6 +12,7 @@ import { resolveArchitecture } from "../engine/architecture.ts";
 import { type LlamaConfig, llamaStates } from "../engine/llama.ts";
 import type { Ops, Rotation, Tf } from "../engine/ops.ts";
 import { plainOps } from "../engine/plain.ts";
+import { Grammars } from "../grammar/grammars.ts";
 import { checkBlock, copyIn, copyOut } from "./blocks.ts";
 import {
   blockTokens,
@@ -56,7 +57,16 @@ export async function loadTfjs(tf: Tf, name: string, spec: LoadSpec): Promise<Lo
   }
   const hash = spec.weightsHash ?? (await sha256(spec.weights));
   const rotation = rotationOf(tf, config.max_position_embeddings, rotations[0]!);
-  return new TfjsModel(tf, config, weights, rotation, spec.kvBlocks, `${name}:${tf.getBackend()}-plain:${hash}:f32`);
+  const grammars = spec.vocabulary && new Grammars(spec.vocabulary);
+  return new TfjsModel(
+    tf,
+    config,
+    weights,
+    rotation,
+    spec.kvBlocks,
+    grammars,
+    `${name}:${tf.getBackend()}-plain:${hash}:f32`,
+  );
 }
 
 /** Cosines and sines of `positions` positions for the angles per position. */
@@ -109,6 +119,7 @@ class TfjsModel implements LoadedModel {
     private readonly weights: Map<string, Tensor>,
     private readonly rotation: Rotation,
     readonly blocks: number,
+    readonly grammars: Grammars | undefined,
     readonly numerics: string,
   ) {
     this.ops = plainOps(tf);
@@ -126,7 +137,7 @@ class TfjsModel implements LoadedModel {
     checkQuantum(quantum, this);
     const running = {
       cancelled: false,
-      sequences: quantum.seqs.map((spec) => new Sequence(spec, 0, this.context, this.width)),
+      sequences: quantum.seqs.map((spec) => new Sequence(spec, 0, this.context, this.width, this.grammars)),
     };
     this.running.set(quantum.id, running);
     const before = this.turn;

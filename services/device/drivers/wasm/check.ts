@@ -47,6 +47,7 @@ function checkSequence(sequence: QuantumSequence, { vocab, blocks, context }: Li
   whole("history id", sample.history ?? [], vocab);
   whole("allowed id", sample.allowed ?? [], vocab);
   if (sample.allowed?.length === 0) wrong("allowed names no id");
+  whole("constrained id", sample.constraint?.made ?? [], vocab);
   whole("topK", [sample.topK], 2 ** 31);
   whole("logprobs", [sample.logprobs ?? 0], vocab + 1);
   if (!(sample.temperature >= 0)) wrong(`temperature ${sample.temperature} must be 0 or more`);

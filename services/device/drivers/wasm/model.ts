@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import { MessageChannel, type MessagePort, receiveMessageOnPort } from "node:worker_threads";
 import { Piscina } from "piscina";
 import { SomaError } from "../../../../kernel/abi/errors.ts";
+import { Grammars } from "../../grammar/grammars.ts";
 import { checkBlock, copyIn, copyOut } from "../blocks.ts";
 import {
   blockTokens,
@@ -39,13 +40,22 @@ export async function loadModel(spec: LoadSpec): Promise<LoadedModel> {
   const memory = reserve(layout);
   const pools = Array.from({ length: spec.threads }, startThread);
   try {
-    const seat = { memory, shape, layout, strict: spec.strict ?? false, nice: spec.nice ?? 5 };
+    const seat = {
+      memory,
+      shape,
+      layout,
+      strict: spec.strict ?? false,
+      nice: spec.nice ?? 5,
+      vocabulary: spec.vocabulary?.shared,
+    };
     await Promise.all(pools.map((pool, thread) => pool.run({ do: "open", seat: { ...seat, thread } } satisfies Task)));
     const { port1, port2 } = new MessageChannel();
     const task: Task = { do: "load", weights: spec.weights, hash: spec.weightsHash, tokens: port2 };
     const loaded: Loaded = await pools[0]!.run(task, { transferList: [port2] });
     if ("error" in loaded) throw SomaError.fromWire(loaded.error);
-    return new WasmModel(shape, layout, memory, pools, port1, `wasm:${loaded.arithmetic}:${loaded.hash}:${spec.dtype}`);
+    const grammars = spec.vocabulary && new Grammars(spec.vocabulary);
+    const numerics = `wasm:${loaded.arithmetic}:${loaded.hash}:${spec.dtype}`;
+    return new WasmModel(shape, layout, memory, pools, port1, grammars, numerics);
   } catch (error) {
     await Promise.all(pools.map((pool) => pool.destroy()));
     setImmediate(collectMemories); // when this frame holds the memory no more
@@ -80,6 +90,7 @@ class WasmModel implements LoadedModel {
     private memory: WebAssembly.Memory,
     private readonly pools: Piscina[],
     private readonly tokens: MessagePort,
+    readonly grammars: Grammars | undefined,
     readonly numerics: string,
   ) {
     this.bytes = { ...layout.bytes, total: memory.buffer.byteLength, block: layout.blockBytes };

@@ -1,5 +1,6 @@
 // Runs one quantum on thread 0: steps of the forward pass with sampling between them, until time, steps or sequences end.
 
+import type { Grammars } from "../../grammar/grammars.ts";
 import { best, sample } from "../../sampler.ts";
 import type { Quantum, QuantumReport, Token } from "../driver.ts";
 import { type Chunk, compose } from "./compose.ts";
@@ -13,6 +14,7 @@ export interface Machine {
   layout: Layout;
   programs: Programs;
   memory: WebAssembly.Memory;
+  grammars?: Grammars | undefined;
   /** Runs a program on all threads and returns when it is done. */
   lead(program: number): void;
 }
@@ -56,12 +58,12 @@ export function runQuantum(
   return { id: quantum.id, seqs, computedTokens, steps, ms: performance.now() - start, cancelled };
 }
 
-function writeTables({ layout, memory, shape }: Machine, quantum: Quantum): Sequence[] {
+function writeTables({ layout, memory, shape, grammars }: Machine, quantum: Quantum): Sequence[] {
   const words = new Uint32Array(memory.buffer);
   let table = layout.blockTables;
   return quantum.seqs.map((spec) => {
     words.set(spec.blocks, table / 4);
-    const sequence = new Sequence(spec, table, layout.context, shape.width);
+    const sequence = new Sequence(spec, table, layout.context, shape.width, grammars);
     table += 4 * spec.blocks.length;
     return sequence;
   });
@@ -136,8 +138,9 @@ export function next(sequence: Sequence, logits: Float32Array, logSum: number): 
   const { seq, sample: settings } = sequence.spec;
   const pos = sequence.pos;
   const top = settings!.logprobs === undefined ? undefined : best(logits, undefined, settings!.logprobs);
-  // Sampling changes the logits of the ids that it penalises.
+  // Sampling changes the logits of the ids that it penalises, a constraint those that it excludes.
   const before = top && Float32Array.from(logits);
+  sequence.guide?.restrict(logits);
   const id = sample(logits, { ...settings!, allowed: sequence.allowed }, sequence.history, pos);
   sequence.take(id);
   if (!before) return { seq, pos, id };

@@ -1,4 +1,7 @@
 // Owns one sequence while its quantum runs: what it has fed and sampled, and when it leaves.
+
+import type { Grammars } from "../../grammar/grammars.ts";
+import type { Guide } from "../../grammar/guide.ts";
 import { blockTokens, type QuantumSequence, type SequenceReport } from "../driver.ts";
 import type { Pending } from "./compose.ts";
 
@@ -8,6 +11,8 @@ export class Sequence implements Pending {
   /** Ids that the repetition penalty counts. */
   readonly history: Set<number>;
   readonly allowed: readonly number[] | undefined;
+  /** Where a constraint says what may come next. */
+  readonly guide: Guide | undefined;
   /** Sum of the final hidden states, in the order of positions. */
   readonly hidden: Float64Array;
   finish: SequenceReport["finish"] = null;
@@ -22,11 +27,15 @@ export class Sequence implements Pending {
     readonly table: number,
     private readonly context: number,
     width: number,
+    grammars?: Grammars,
   ) {
     this.history = new Set(spec.sample?.history);
     this.allowed = spec.sample?.allowed;
     this.hidden = new Float64Array(spec.embed ? width : 0);
-    this.leaveIfFull();
+    this.guide = this.open(grammars);
+    // A text that goes on elsewhere may be whole already.
+    if (this.guide?.complete) this.finish = "stop";
+    else this.leaveIfFull();
   }
 
   /** Tokens in KV, and so the position of the next id. */
@@ -83,8 +92,10 @@ export class Sequence implements Pending {
     this.newIds.push(id);
     this.history.add(id);
     this.finish = null;
-    if (this.spec.stopIds.includes(id)) this.finish = "stop";
-    else if (this.newIds.length >= this.spec.maxNew) this.finish = "length";
+    const stops = this.spec.stopIds.includes(id);
+    if (!stops) this.guide?.take(id);
+    if (stops || this.guide?.complete) this.finish = "stop";
+    else if (this.newIds.length >= this.spec.maxNew) this.finish = this.guide?.ends ? "stop" : "length";
     else this.leaveIfFull();
   }
 
@@ -95,6 +106,12 @@ export class Sequence implements Pending {
     if (spec.logprobsOf && fed > 0) report.logprobs = [null, ...this.logprobs].slice(0, computed);
     if (pooled > 0) report.embedding = { mean: Array.from(this.hidden, (sum) => sum / pooled), tokens: pooled };
     return report;
+  }
+
+  private open(grammars: Grammars | undefined): Guide | undefined {
+    const { sample, ids, maxNew, stopIds } = this.spec;
+    if (!sample?.constraint) return undefined;
+    return grammars!.guide(sample.constraint, Math.min(maxNew, this.context - this.pos - ids.length), stopIds);
   }
 
   private leaveIfFull(): void {

@@ -4,6 +4,8 @@ import { readlinkSync } from "node:fs";
 import os from "node:os";
 import type { MessagePort } from "node:worker_threads";
 import { isSomaError, type WireError } from "../../../../kernel/abi/errors.ts";
+import { Grammars } from "../../grammar/grammars.ts";
+import { Vocabulary } from "../../grammar/trie.ts";
 import { type Kernels, loadKernels, stackBytes } from "../../kernels/load.ts";
 import { openWeights } from "../../weights/open.ts";
 import type { Quantum, QuantumReport, Token } from "../driver.ts";
@@ -21,6 +23,8 @@ export interface Seat {
   layout: Layout;
   strict: boolean;
   nice: number;
+  /** Of the model's vocabulary, if it was given one. */
+  vocabulary: SharedArrayBuffer | undefined;
 }
 
 export type Task =
@@ -41,6 +45,7 @@ let seat: Seat;
 let kernels: Kernels;
 let programs: Programs;
 let port: MessagePort;
+let grammars: Grammars | undefined;
 
 /** `open` comes first, once for each thread; then `load`, once, to thread 0. */
 export default function worker(task: Task): Loaded | QuantumReport | undefined {
@@ -67,6 +72,7 @@ function lowerPriority(nice: number): void {
 
 function load(weights: string, hash: string | undefined, tokens: MessagePort): Loaded {
   port = tokens;
+  if (seat.vocabulary) grammars = new Grammars(new Vocabulary(seat.vocabulary));
   const { shape, layout, memory } = seat;
   try {
     const source = openWeights(weights);
@@ -93,7 +99,7 @@ function lead(quantum: Quantum, flags: Int32Array): QuantumReport {
   const words = new Uint32Array(seat.memory.buffer);
   const run = (program: number) => void kernels.call.infer_lead!(0, program);
   try {
-    const report = runQuantum({ ...seat, programs, lead: run }, quantum, flags, (tokens) =>
+    const report = runQuantum({ ...seat, programs, grammars, lead: run }, quantum, flags, (tokens) =>
       port.postMessage({ quantum: quantum.id, tokens } satisfies TokensMessage),
     );
     run(0);
