@@ -128,8 +128,11 @@ export class Nodes {
         const after = this.pair(this.step(first, byte), rest);
         return first.size === 0 ? this.alt(after, this.step(rest, byte)) : after;
       }
-      case "alt":
-        return this.alt(...parts.map((part) => this.step(part, byte)));
+      case "alt": {
+        const after = parts.map((part) => this.step(part, byte)).filter((part) => part !== this.never);
+        // Mostly one at most.
+        return after.length > 1 ? this.alt(...after) : (after[0] ?? this.never);
+      }
       case "repeat":
         return this.pair(this.step(parts[0]!, byte), this.repeat(parts[0]!, Math.max(0, least - 1), most - 1));
       case "ref":
