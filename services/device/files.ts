@@ -83,6 +83,8 @@ export class Files {
         return await this.persist(name, head, blocks, bytes, pending);
       } finally {
         this.waiting -= bytes;
+        // Only now: it may have been dropped at any moment until here.
+        if (pending.dropped) this.remove(name);
         if (this.pending.get(name) === pending) this.pending.delete(name);
       }
     });
@@ -116,10 +118,7 @@ export class Files {
       if (!existsSync(join(folder, HEAD))) this.remove(name);
       throw error;
     }
-    if (of.dropped) {
-      this.remove(name);
-      return 0;
-    }
+    if (of.dropped) return 0;
     const kept = new Set([HEAD, ...blocks.map((block) => block.name)]);
     for (const file of await readdir(folder)) if (!kept.has(file)) await rm(join(folder, file), { force: true });
     return bytes;
@@ -206,7 +205,6 @@ export class Files {
   private remove(name: string): void {
     const folder = join(this.folder, name);
     const held = list(folder);
-    if (held.length === 0) return;
     this.used -= statSync(join(folder, HEAD), { throwIfNoEntry: false })?.size ?? 0;
     rmSync(folder, { recursive: true, force: true });
     for (const block of held) if (block !== HEAD) this.release(block);
