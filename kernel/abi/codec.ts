@@ -11,7 +11,8 @@ export function encode(value: unknown): Uint8Array {
   const bytes = encoder.encode(value);
   if (bytes.length > LIMITS.body) {
     const kb = Math.ceil(bytes.length / 1024);
-    throw new SomaError("E2BIG", `a message of ${kb} KB is over ${LIMITS.body / 1024} KB: send it with memory.write`);
+    const what = `a message of ${kb} KB is over ${LIMITS.body / 1024} KB`;
+    throw new SomaError("E2BIG", `${what}: send lists in several calls, and one large value with memory.write`);
   }
   return bytes;
 }

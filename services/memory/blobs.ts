@@ -34,6 +34,8 @@ export interface BlobOptions {
   prefix: string;
   /** Bytes that a holder may have. */
   quota: (holder: string) => number;
+  /** Objects of the same bucket that others' records know. */
+  others?: ReadonlySet<string>;
 }
 
 export class Blobs {
@@ -54,7 +56,7 @@ export class Blobs {
     const blobs = new Blobs(kv, objects, options);
     for (const { key, value } of await kv.entries(`${RECORDS}*`)) blobs.set(key.slice(RECORDS.length), value);
     const known = new Set([...blobs.records.values()].map(({ object }) => object));
-    for (const id of await objects.ids()) if (!known.has(id)) await objects.del(id);
+    for (const id of await objects.ids()) if (!known.has(id) && options.others?.has(id) !== true) await objects.del(id);
     return blobs;
   }
 

@@ -7,6 +7,7 @@ import { DEFER, type Handlers } from "../../kernel/ipc/server.ts";
 import type { Blobs } from "./blobs.ts";
 import { show } from "./budget.ts";
 import type { memoryMachine } from "./machine.ts";
+import type { Rows } from "./rows/rows.ts";
 import type { Values } from "./values.ts";
 
 interface Asker {
@@ -30,6 +31,7 @@ export function calls(
   machine: Pick<Actor<typeof memoryMachine>, "send" | "getSnapshot">,
   values: Values,
   blobs: Blobs,
+  rows: Rows,
 ): Handlers<"memory"> {
   return {
     reserve: (input, { mid }) => {
@@ -50,8 +52,18 @@ export function calls(
       return {};
     },
     keys: ({ prefix, namespace }, request) => ({ keys: values.keys(namespaceOf(request, namespace), prefix) }),
-    namespaces: () => ({ namespaces: namespaces(values, blobs) }),
-    wipe: async ({ namespace }) => ({ deleted: (await values.wipe(namespace)) + (await blobs.wipe(namespace)) }),
+    index: ({ collection, rows: given, namespace }, request) =>
+      rows.index(namespaceOf(request, namespace), collection, given),
+    unindex: async ({ collection, ids, namespace }, request) => ({
+      deleted: await rows.unindex(namespaceOf(request, namespace), collection, ids),
+    }),
+    search: ({ collection, namespace, ...query }, request) =>
+      rows.search(namespaceOf(request, namespace), collection, query),
+    collections: ({ namespace }, request) => ({ collections: rows.collections(namespaceOf(request, namespace)) }),
+    namespaces: () => ({ namespaces: namespaces(values, blobs, rows) }),
+    wipe: async ({ namespace }) => ({
+      deleted: (await values.wipe(namespace)) + (await blobs.wipe(namespace)) + (await rows.wipe(namespace)),
+    }),
     write: ({ size }, request) => blobs.write(ownerOf(request), request.received(), size),
     read: async ({ blob }, request) => {
       const { size, pieces } = blobs.read(ownerOf(request), blob, roleOf(request.caller) === "service");
@@ -72,11 +84,11 @@ export function calls(
   };
 }
 
-function namespaces(values: Values, blobs: Blobs) {
-  const usage = values.usage();
-  const held = blobs.usage();
-  return [...new Set([...usage.keys(), ...held.keys()])].sort().map((namespace) => {
+function namespaces(values: Values, blobs: Blobs, rows: Rows) {
+  const [usage, held, indexed] = [values.usage(), blobs.usage(), rows.usage()];
+  return [...new Set([...usage.keys(), ...held.keys(), ...indexed.keys()])].sort().map((namespace) => {
     const { keys, bytes } = usage.get(namespace) ?? { keys: 0, bytes: 0 };
-    return { namespace, keys, bytes: bytes + (held.get(namespace) ?? 0) };
+    const found = indexed.get(namespace) ?? { rows: 0, bytes: 0 };
+    return { namespace, keys, rows: found.rows, bytes: bytes + (held.get(namespace) ?? 0) + found.bytes };
   });
 }

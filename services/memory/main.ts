@@ -7,13 +7,20 @@ import { freeBytes, usedBytes } from "./budget.ts";
 import { calls } from "./calls.ts";
 import { Effects } from "./effects.ts";
 import { memoryMachine } from "./machine.ts";
+import type { RowsRecord } from "./rows/log.ts";
+import { Rows } from "./rows/rows.ts";
 import { Values } from "./values.ts";
 
 await runService("memory", async ({ bus, client, server, log, recorder, metrics, instance, epoch, crash }) => {
   const values = await Values.open(await Kv.open(bus, "data"));
-  const blobs = await Blobs.open(await Kv.open<BlobRecord>(bus, "data"), await Objects.open(bus, "blobs"), {
+  const objects = await Objects.open(bus, "blobs");
+  const rows = await Rows.open(await Kv.open<RowsRecord>(bus, "data"), objects, {
+    prefix: `rows-${instance}-${epoch}`,
+  });
+  const blobs = await Blobs.open(await Kv.open<BlobRecord>(bus, "data"), objects, {
     prefix: `${instance}-${epoch}`,
     quota: blobQuota,
+    others: rows.known(),
   });
   const effects = new Effects({ bus, client, log, send: (event) => machine.send(event) });
   const machine = createActor(
@@ -38,12 +45,13 @@ await runService("memory", async ({ bus, client, server, log, recorder, metrics,
     ]),
   );
   return {
-    handlers: calls(machine, values, blobs),
+    handlers: calls(machine, values, blobs, rows),
     state: () => machine.getSnapshot().value,
     figures: () => ({
       devices: Object.keys(machine.getSnapshot().context.budgets).length,
       namespaces: values.usage().size,
       blobs: blobs.size,
+      search: rows.figures(),
     }),
   };
 });

@@ -91,7 +91,7 @@ export const memory = serviceProgram(async ({ bus, bucket, client, server, log, 
   });
   effects.listen();
   machine.start();
-  return { handlers: memoryCalls(machine, values, undefined as never) } as never;
+  return { handlers: memoryCalls(machine, values, undefined as never, undefined as never) } as never;
 });
 
 export const scheduler = serviceProgram(async (ctx) => {

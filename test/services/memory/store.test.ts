@@ -10,6 +10,8 @@ import { Client } from "../../../kernel/ipc/client.ts";
 import { Kv, Objects } from "../../../kernel/ipc/store.ts";
 import { type BlobRecord, Blobs } from "../../../services/memory/blobs.ts";
 import { calls } from "../../../services/memory/calls.ts";
+import type { RowsRecord } from "../../../services/memory/rows/log.ts";
+import { Rows } from "../../../services/memory/rows/rows.ts";
 import { Values } from "../../../services/memory/values.ts";
 import { startWorld, type World } from "../../helpers/world.ts";
 
@@ -18,6 +20,7 @@ let kv: Kv;
 let objects: Objects;
 let values: Values;
 let blobs: Blobs;
+let rows: Rows;
 let starts = 0;
 
 const QUOTA = 1_000_000;
@@ -27,7 +30,9 @@ const APP_CALLS = allSyscalls().flatMap(([owner, call, { right }]) =>
 
 async function open() {
   values = await Values.open(kv, { bytes: 10_000, keys: 5 });
-  blobs = await Blobs.open(kv as Kv<BlobRecord>, objects, { prefix: `t${starts++}`, quota: () => QUOTA });
+  rows = await Rows.open(kv as Kv<RowsRecord>, objects, { prefix: `rows-t${starts}` });
+  const others = rows.known();
+  blobs = await Blobs.open(kv as Kv<BlobRecord>, objects, { prefix: `t${starts++}`, quota: () => QUOTA, others });
 }
 
 async function app(name: string): Promise<Client> {
@@ -70,10 +75,10 @@ test.before(async () => {
   const never = { send: () => assert.unreachable(), getSnapshot: () => assert.unreachable() };
   // Through a function, since a test opens them anew.
   const handler = (name: string) => (input: never, request: never) =>
-    (calls(never as never, values, blobs) as unknown as Record<string, (input: never, request: never) => unknown>)[
-      name
-    ]!(input, request);
-  const names = Object.keys(calls(never as never, values, blobs));
+    (
+      calls(never as never, values, blobs, rows) as unknown as Record<string, (input: never, request: never) => unknown>
+    )[name]!(input, request);
+  const names = Object.keys(calls(never as never, values, blobs, rows));
   await world.serve("memory", Object.fromEntries(names.map((name) => [name, handler(name)])));
 });
 test.after(() => world.stop());
@@ -229,8 +234,9 @@ test("wiping a namespace takes its values and its holds, and nothing of others",
   await write(stays, bytes);
   await gone.call("memory.put", { key: "a", value: 1 });
   await stays.call("memory.put", { key: "a", value: 1 });
+  for (const app of [gone, stays]) await app.call("memory.index", { rows: [{ id: "1", text: "a cat" }] });
   assert.is((await refusal(gone.call("memory.wipe" as never, { namespace: "stays" } as never))).code, "EPERM");
-  assert.is((await auth.call("memory.wipe", { namespace: "gone" })).deleted, 2);
+  assert.is((await auth.call("memory.wipe", { namespace: "gone" })).deleted, 3);
   assert.is((await auth.call("memory.wipe", { namespace: "gone" })).deleted, 0);
   assert.ok(bytes.equals(await read(stays, blob)));
   const { namespaces } = await (await world.client("person")).call("memory.namespaces", {});
@@ -240,8 +246,74 @@ test("wiping a namespace takes its values and its holds, and nothing of others",
   );
   assert.equal(
     namespaces.find(({ namespace }) => namespace === "stays"),
-    { namespace: "stays", keys: 1, bytes: 1001 },
+    { namespace: "stays", keys: 1, rows: 1, bytes: 1001 + rows.usage().get("stays")!.bytes },
   );
+});
+
+test("an app searches its own collections, others cannot see them, and the person may", async () => {
+  const [tin, tom] = [await app("tin"), await app("tom")];
+  const person = await world.client("person");
+  const pets = [
+    { id: "cat", text: "the cat sleeps", vector: [1, 0], meta: { legs: 4 } },
+    { id: "hen", vector: new Uint8Array(Float32Array.of(3, 4).buffer) },
+  ];
+  const { bytes } = await tin.call("memory.index", { collection: "pets", rows: pets });
+  await tom.call("memory.index", { collection: "pets", rows: [{ id: "dog", text: "the dog" }] });
+  const { hits } = await tin.call("memory.search", { collection: "pets", vector: [2, 0] });
+  assert.equal(
+    hits.map(({ id, score }) => [id, score.toFixed(6)]),
+    [
+      ["cat", "1.000000"],
+      ["hen", "0.600000"],
+    ],
+  );
+  assert.equal(hits[0], { id: "cat", score: 1, cosine: 1, text: "the cat sleeps", meta: { legs: 4 } });
+  assert.equal(
+    (await tom.call("memory.search", { collection: "pets", text: "the" })).hits.map(({ id }) => id),
+    ["dog"],
+  );
+  for (const input of [
+    { namespace: "tin", text: "cat" },
+    { namespace: "tin", collection: "pets", text: "cat" },
+  ])
+    assert.is((await refusal(tom.call("memory.search", input))).code, "EPERM");
+  const theirs = { collection: "pets", namespace: "tin" };
+  assert.is((await refusal(tom.call("memory.index", { ...theirs, rows: pets }))).code, "EPERM");
+  assert.is((await refusal(tom.call("memory.unindex", theirs))).code, "EPERM");
+  assert.is((await refusal(tom.call("memory.collections", { namespace: "tin" }))).code, "EPERM");
+  assert.equal(await person.call("memory.collections", { namespace: "tin" }), {
+    collections: [{ collection: "pets", rows: 2, dims: 2, bytes }],
+  });
+  assert.is((await person.call("memory.search", { ...theirs, text: "cat" })).hits.length, 1);
+  assert.is((await tin.call("memory.unindex", { collection: "pets" })).deleted, 2);
+  assert.is((await refusal(tin.call("memory.search", { collection: "pets", text: "cat" }))).code, "ENOENT");
+  await tom.call("memory.unindex", { collection: "pets" });
+});
+
+test("what is wrong with rows or a question is said, and how to do better", async () => {
+  const tin = await app("wrong");
+  const index = (row: object) => refusal(tin.call("memory.index", { rows: [{ id: "a", ...row }] }));
+  assert.match((await index({})).message, "a text, a vector or both");
+  assert.match((await index({ vector: [0, 0] })).message, "without direction");
+  const strange = new Uint8Array(Float32Array.of(1, Number.NaN).buffer);
+  assert.match((await index({ vector: strange })).message, "without direction");
+  assert.match((await index({ vector: new Uint8Array(5) })).message, "float32");
+  const many = Array.from({ length: 30 }, (_, i) => ({ id: `r${i}`, text: `word ${"x ".repeat(16_000)}` }));
+  const large = await refusal(tin.call("memory.index", { rows: many }));
+  assert.is(large.code, "E2BIG");
+  assert.match(large.message, "several calls");
+  for (const row of many) await tin.call("memory.index", { rows: [row] });
+  await tin.call("memory.index", { rows: [{ id: "v", vector: [1, 2, 3] }] });
+  assert.match((await index({ vector: [1, 2] })).message, "2 numbers, the rows of the collection one of 3");
+  assert.match(
+    (await refusal(tin.call("memory.search", { vector: [1] }))).message,
+    "the rows of the collection one of 3",
+  );
+  const answer = await refusal(tin.call("memory.search", { text: "word", limit: 30 }));
+  assert.is(answer.code, "E2BIG");
+  assert.match(answer.message, '"limit"');
+  assert.is((await tin.call("memory.search", { text: "word", limit: 3 })).hits.length, 3);
+  await tin.call("memory.unindex", {});
 });
 
 test("whatever is written, shared, dropped and restarted, holders and bytes are what a plain model says", async () => {
@@ -276,6 +348,7 @@ test("whatever is written, shared, dropped and restarted, holders and bytes are 
 
 test("once all is wiped no object is left", async () => {
   for (const [holder] of [...blobs.usage()]) await blobs.wipe(holder);
+  for (const [namespace] of rows.usage()) await rows.wipe(namespace);
   assert.equal(await objects.ids(), []);
   assert.is(blobs.size, 0);
 });
