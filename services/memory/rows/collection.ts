@@ -1,9 +1,11 @@
 // Owns a collection in memory: a log of segments, of which later ones win, and what is to be written for a change.
 import type { Postings } from "./postings.ts";
-import { encodeSegment, type Row, rowBytes, type Segment } from "./segment.ts";
+import { encodeSegment, HEAD_BYTES, type Row, rowBytes, type Segment } from "./segment.ts";
 
 /** No segment gets larger, so that no change writes more than about this much, compaction aside. */
 export const SEGMENT_BYTES = 32 * 1024 * 1024;
+/** So much larger than all after it a segment may be to be merged with them: rows differ in size, and counting up must not stall. */
+const MERGE = 1.5;
 /** What a row's id takes in the heap, about: string, place, entry of the map. */
 const ID_BYTES = 160;
 
@@ -55,7 +57,7 @@ export class Collection {
 
   /**
    * What is to be written so that `rows` (no id twice) are in and `deleted` are out. The last segments are merged with them as long as
-   * each is no larger than all after it, so that there are few segments and each row is rewritten a few times only. Everything is
+   * each is not much larger than all after it, so that there are few segments and each row is rewritten a few times only. Everything is
    * rewritten when more than half of what lies there is dead, or when asked to `compact`.
    */
   change(rows: readonly Row[], deleted: readonly string[], compact = false): Change {
@@ -66,7 +68,8 @@ export class Collection {
       (sum, segment) => sum + segment.ids.length + segment.deleted.length,
       replaced.size,
     );
-    const from = compact || 2 * live < entries ? 0 : this.tail(rows.reduce((sum, row) => sum + rowBytes(row), 0));
+    const from =
+      compact || 2 * live < entries ? 0 : this.tail(rows.reduce((sum, row) => sum + rowBytes(row), HEAD_BYTES));
     const kept: Row[] = [];
     const dropped = new Set(deleted);
     for (const segment of this.segments.slice(from)) {
@@ -107,7 +110,7 @@ export class Collection {
     let from = this.segments.length;
     for (let total = size; from > 0; from--) {
       const { length } = this.segments[from - 1]!.bytes;
-      if (length > total || length + total > this.segmentBytes) break;
+      if (length > MERGE * total || length + total > this.segmentBytes) break;
       total += length;
     }
     return from;

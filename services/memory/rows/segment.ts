@@ -11,6 +11,7 @@ export interface Row {
 const FORMAT = 1;
 /** Words of 32 bits: format, rows, vectors, floats of each vector, deleted ids. */
 const HEAD = 5;
+export const HEAD_BYTES = 4 * HEAD;
 /** What a row takes beside its own bytes: the ends of its three strings. */
 const ROW_BYTES = 12;
 
@@ -40,7 +41,7 @@ export function encodeSegment(rows: readonly Row[], deleted: readonly string[]):
   const bytes = new Uint8Array(strings.reduce((sum, { length }) => sum + length, start));
   const head = new Uint32Array(bytes.buffer, 0, HEAD);
   head.set([FORMAT, rows.length, seen.length, dims, deleted.length]);
-  const vectors = new Float32Array(bytes.buffer, 4 * HEAD, seen.length * dims);
+  const vectors = new Float32Array(bytes.buffer, HEAD_BYTES, seen.length * dims);
   for (const [i, { vector }] of seen.entries()) vectors.set(vector!, i * dims);
   const ends = new Uint32Array(bytes.buffer, vectors.byteOffset + vectors.byteLength, strings.length);
   let at = start;
@@ -77,7 +78,7 @@ export class Segment {
     if (format !== FORMAT) throw new Error(`segment ${object} has form ${format}; this version reads ${FORMAT}`);
     this.vectorCount = vectors;
     this.dims = dims;
-    this.vectors = new Float32Array(bytes.buffer, bytes.byteOffset + 4 * HEAD, vectors * dims);
+    this.vectors = new Float32Array(bytes.buffer, bytes.byteOffset + HEAD_BYTES, vectors * dims);
     const count = 3 * rows + deleted;
     this.ends = new Uint32Array(bytes.buffer, this.vectors.byteOffset + this.vectors.byteLength, count);
     this.strings = bytes.subarray(4 * (HEAD + vectors * dims + count));
