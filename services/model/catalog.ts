@@ -9,6 +9,7 @@ import { type ModelRecord, versionText } from "./record.ts";
 import type { Found, Registry } from "./registry.ts";
 import { type Residents, residentId, type Wanted } from "./residents.ts";
 import { elements, readHeader } from "./safetensors.ts";
+import { writeSpelling } from "./text/spelling.ts";
 import { loadTokenizer } from "./text/tokenizer.ts";
 import { readTemplates, type TextModels } from "./textmodel.ts";
 import { convertGguf } from "./weights/convert.ts";
@@ -81,7 +82,10 @@ export class Catalog {
       );
     }
     const { config, bytes, sha256 } = record;
-    return { id: residentId(record, dtype), wanted: { dir, config, bytes, sha256, dtype } };
+    const { texts } = this.options;
+    const spelling = () => writeSpelling(dir, texts.of(record).tokenizer);
+    const wanted = { dir, config, bytes, sha256, dtype, ...(record.templates ? { spelling } : {}) };
+    return { id: residentId(record, dtype), wanted };
   }
 
   /** True if an alias keeps this resident. */

@@ -16,6 +16,8 @@ export class Outbox {
       waiting.text += piece.text;
       if (piece.numerics !== undefined) waiting.numerics ??= piece.numerics;
       if (piece.logprobs) waiting.logprobs = [...(waiting.logprobs ?? []), ...piece.logprobs];
+      if (piece.tokens) waiting.tokens = [...(waiting.tokens ?? []), ...piece.tokens];
+      if (piece.topLogprobs) waiting.topLogprobs = [...(waiting.topLogprobs ?? []), ...piece.topLogprobs];
     }
     this.sending ??= this.send();
   }

@@ -4,6 +4,7 @@ import type { z } from "zod";
 import { SomaError } from "../../kernel/abi/errors.ts";
 import type { OutputOf, Syscall } from "../../kernel/abi/syscall.ts";
 import type { Entry } from "../../kernel/abi/syscalls.ts";
+import { type Asked, asked, spoken } from "./format.ts";
 import { chatIds, promptIds, type TaskTemplate } from "./text/templates.ts";
 import type { TextModel } from "./textmodel.ts";
 
@@ -25,6 +26,10 @@ export interface TextPlan {
   /** New ids in all, the given ones included. */
   maxNew: number;
   stop: string[];
+  /** Of the answer's form. */
+  asked: Asked;
+  /** So many likeliest ids with each token, and its own log-probability. */
+  logprobs?: number;
   /** Where alone it may run. */
   device?: string;
 }
@@ -36,16 +41,18 @@ const DEFAULT_NEW = 512;
 /** A prompt as it is given, a task, or a conversation. `freshSeed` is called when the request names no seed. */
 export function planGenerate(text: TextModel, input: GenerateInput, freshSeed: () => number): TextPlan {
   const { prompt, messages, task } = input;
-  for (const field of ["format", "tools", "logprobs"] as const)
-    if (input[field] !== undefined) throw new SomaError("ENOSYS", `${field} is not built in this version yet`);
   if ((prompt === undefined) === (messages === undefined)) {
     throw new SomaError("EINVAL", "give either a prompt or messages");
   }
+  const form = asked(text, input);
+  const extra = { ...(task === undefined ? {} : { task }), ...(form.tools ? { tools: input.tools } : {}) };
   const ids =
     messages !== undefined
-      ? chatIds(text.tokenizer, text.templates, messages, task === undefined ? {} : { task })
+      ? chatIds(text.tokenizer, text.templates, spoken(messages), extra)
       : promptIds(text.tokenizer, text.templates, task ?? defaultTask(text), { source: prompt ?? "" });
-  return plan(text, input, ids, freshSeed);
+  if (form.tools?.forced) ids.push(...text.tokenizer.encodeTemplate(form.tools.form.opening));
+  const { logprobs } = input;
+  return { ...plan(text, input, ids, freshSeed), asked: form, ...(logprobs === undefined ? {} : { logprobs }) };
 }
 
 /** EINVAL for a pair that the model was not trained for: it names those that it was. */
@@ -125,6 +132,7 @@ function plan(
     sample: { ...input.sample, seed: input.sample.seed || freshSeed() },
     maxNew,
     stop: input.stop,
+    asked: {},
     ...(input.device === undefined ? {} : { device: input.device }),
   };
 }

@@ -16,12 +16,12 @@ type Needs = Pick<Context, "client" | "log">;
 export async function load(ctx: Needs, residents: Residents, id: string): Promise<Loaded> {
   const { client, log } = ctx;
   const wanted = residents.wanted(id);
-  const fetched = blobOf(ctx, wanted);
+  const files = await filesOf(ctx, wanted);
   const everywhere = async (): Promise<Loaded> => {
     const devices = await readyDevices(client);
     // None is there now: whichever comes back first takes it, and those that come after it are told then.
-    if (devices.length === 0) return await loadOn(ctx, undefined, id, wanted, fetched);
-    const loads = devices.map((device) => loadOn(ctx, device, id, wanted, fetched));
+    if (devices.length === 0) return await loadOn(ctx, undefined, id, wanted, files);
+    const loads = devices.map((device) => loadOn(ctx, device, id, wanted, files));
     try {
       const first = await Promise.any(loads);
       for (const [i, one] of loads.entries())
@@ -41,37 +41,44 @@ export async function load(ctx: Needs, residents: Residents, id: string): Promis
   }
 }
 
-/** By path; where a device has another disk, the weights go to memory once and are fetched from there. */
+/** By path; where a device has another disk, the files go to memory once and are fetched from there. */
 async function loadOn(
   { client }: Needs,
   device: string | undefined,
   id: string,
-  { dir, config, bytes, sha256, dtype }: Wanted,
-  fetched: () => Promise<string>,
+  { dir, config, dtype }: Wanted,
+  files: Files,
 ): Promise<Loaded> {
-  const path = join(dir, WEIGHTS);
-  const input = (blob?: string): Input<"device.load"> => ({
-    model: id,
-    config,
-    files: { dir, weights: { path, sha256, bytes, ...(blob ? { blob } : {}) } },
-    dtype,
-  });
   const options = device === undefined ? {} : { instance: device };
+  const input = (named: Input<"device.load">["files"]) => ({ model: id, config, files: named, dtype });
   try {
-    return await client.call("device.load", input(), options);
+    return await client.call("device.load", input({ dir, ...files.named }), options);
   } catch (error) {
-    if (!isSomaError(error, "ENOENT") || !existsSync(path)) throw error;
-    return await client.call("device.load", input(await fetched()), options);
+    if (!isSomaError(error, "ENOENT") || !existsSync(files.named.weights.path)) throw error;
+    return await client.call("device.load", input({ dir, ...(await files.stored()) }), options);
   }
 }
 
-/** The weights as a blob, stored when it is first asked for. */
-function blobOf({ client }: Needs, { dir, bytes }: Wanted): () => Promise<string> {
-  let blob: Promise<string> | undefined;
-  return () => {
-    blob ??= storeBlob(client, createReadStream(join(dir, WEIGHTS)), bytes);
-    return blob;
-  };
+type Named = Pick<Input<"device.load">["files"], "weights" | "vocabulary">;
+interface Files {
+  named: Named;
+  /** The same with blobs, stored when they are first asked for. */
+  stored: () => Promise<Named>;
+}
+
+async function filesOf({ client }: Needs, { dir, bytes, sha256, spelling }: Wanted): Promise<Files> {
+  const weights = { path: join(dir, WEIGHTS), sha256, bytes };
+  const vocabulary = await spelling?.();
+  const store = async (file: typeof weights) => ({
+    ...file,
+    blob: await storeBlob(client, createReadStream(file.path), file.bytes),
+  });
+  let stored: Promise<Named> | undefined;
+  const both = async () => ({
+    weights: await store(weights),
+    ...(vocabulary ? { vocabulary: await store(vocabulary) } : {}),
+  });
+  return { named: { weights, ...(vocabulary ? { vocabulary } : {}) }, stored: () => (stored ??= both()) };
 }
 
 /** Gives its memory back on every device. */

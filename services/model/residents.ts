@@ -2,6 +2,7 @@
 import { type ActorRefFrom, waitFor } from "xstate";
 import { versionText } from "./record.ts";
 import type { Loaded, residentMachine } from "./resident.ts";
+import type { Spelling } from "./text/spelling.ts";
 
 /** What a device needs to load a version. */
 export interface Wanted {
@@ -9,6 +10,8 @@ export interface Wanted {
   config: Record<string, unknown>;
   bytes: number;
   sha256: string;
+  /** Writes what its ids spell, for models of text. */
+  spelling?: () => Promise<Spelling>;
   dtype: "f32" | "int8" | "int4";
 }
 

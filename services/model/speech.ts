@@ -7,6 +7,7 @@ import type { Trace } from "../../kernel/ipc/trace.ts";
 import { Answer, type Piece } from "./answer.ts";
 import { Outbox } from "./outbox.ts";
 import type { TextEnd, TextPlan } from "./plan.ts";
+import { ToolCalls } from "./text/tools.ts";
 import type { TextModel } from "./textmodel.ts";
 
 type Run = Output<"scheduler.run">;
@@ -40,7 +41,10 @@ export class Speech {
     private readonly plan: TextPlan,
     private readonly now: () => number = () => performance.now(),
   ) {
-    this.answer = new Answer(text, plan.stop, plan.given);
+    const { tools } = plan.asked;
+    const names = new Set(tools?.list.map((tool) => tool.function.name));
+    const calls = tools && new ToolCalls(tools.form, names, tools.forced, String(plan.sample.seed));
+    this.answer = new Answer(text, plan.stop, plan.given, calls);
     this.numerics = plan.given.length > 0 ? plan.numerics : undefined;
     this.startedAt = now();
   }
@@ -54,10 +58,11 @@ export class Speech {
     const rest = this.answer.finish();
     if (rest) outbox.add(rest);
     await outbox.drain();
-    const { ids, text, stopped } = this.answer;
+    const { ids, text, stopped, calls } = this.answer;
     return {
       text,
-      finish: stopped === undefined ? done.finish : "stop",
+      finish: calls.length > 0 ? "toolCalls" : stopped === undefined ? done.finish : "stop",
+      ...(calls.length > 0 ? { toolCalls: [...calls] } : {}),
       numerics: asked.numerics,
       seed: this.plan.sample.seed,
       usage: { ...this.usage(done.usage), promptTokens: this.plan.prompt.length, newTokens: ids.length },
@@ -67,6 +72,7 @@ export class Speech {
   private async generate(asked: Omit<Asked, "emit">, outbox: Outbox): Promise<Pick<Run, "finish"> & Partial<Run>> {
     const { plan, answer } = this;
     const base = answer.ids.length;
+    const { schema } = plan.asked;
     const stream = this.client.stream(
       "scheduler.run",
       {
@@ -75,6 +81,8 @@ export class Speech {
         sample: plan.sample,
         maxNew: plan.maxNew - base,
         stopIds: [...this.text.stopIds],
+        ...(schema === undefined ? {} : { constraint: { schema, made: base } }),
+        ...(plan.logprobs === undefined ? {} : { logprobs: plan.logprobs }),
         ...(plan.device === undefined ? {} : { device: plan.device }),
       },
       {
@@ -88,12 +96,12 @@ export class Speech {
     const from = performance.now();
     const figures = { tokens: 0, batches: 0, firstMs: 0 };
     try {
-      for await (const { pos, ids, logprobs } of stream) {
+      for await (const { pos, ids, logprobs, top } of stream) {
         this.lastAt = this.now();
         this.firstAt ??= this.lastAt;
         if (figures.batches++ === 0) figures.firstMs = performance.now() - from;
         figures.tokens += ids.length;
-        const piece = answer.push(base + pos, ids, logprobs);
+        const piece = answer.push(base + pos, ids, logprobs, top);
         if (piece) outbox.add(piece);
         // Leaving the loop cancels the rest of the sequence.
         if (answer.stopped !== undefined) return { finish: "stop" };
@@ -118,7 +126,9 @@ export class Speech {
     const { ids, stopped } = this.answer;
     const last = ids.at(-1);
     if (stopped !== undefined || (last !== undefined && this.text.stopIds.includes(last))) return { finish: "stop" };
-    return ids.length >= this.plan.maxNew ? { finish: "length" } : undefined;
+    if (ids.length < this.plan.maxNew) return undefined;
+    // What is held to a schema is whole by then.
+    return { finish: this.plan.asked.schema ? "stop" : "length" };
   }
 
   /** Other arithmetic continues with other numbers: only who says so gets that. */

@@ -84,15 +84,22 @@ export function chatIds(
   extra: Readonly<Record<string, unknown>> = {},
 ): number[] {
   if (!chat) throw new SomaError("EINVAL", "this model has no chat template; give a prompt instead of messages");
-  const guarded = messages.map((m) => ({ ...m, content: tokenizer.guard(m.content) }));
+  const guarded = (value: unknown): unknown => {
+    if (typeof value === "string") return tokenizer.guard(value);
+    if (Array.isArray(value)) return value.map(guarded);
+    if (typeof value !== "object" || value === null) return value;
+    return Object.fromEntries(Object.entries(value).map(([key, inner]) => [tokenizer.guard(key), guarded(inner)]));
+  };
+  const { tools } = extra;
   let text: string;
   try {
     text = new Template(chat).render({
-      messages: guarded,
+      messages: messages.map(guarded),
       add_generation_prompt: true,
       bos_token: bos,
       eos_token: eos,
       ...extra,
+      ...(tools === undefined ? {} : { tools: guarded(tools) }),
     });
   } catch (cause) {
     throw new SomaError("EINVAL", `the model's chat template refuses this: ${(cause as Error).message}`, { cause });
