@@ -119,7 +119,16 @@ export const model = serviceProgram(async ({ world, client, server, log, crash, 
       generate: (input: { model: string; prompt: string; maxTokens: number }, request: Request) => {
         const prompt = input.prompt.split(" ").map(Number);
         const { model, maxTokens: maxNew } = input;
-        const plan = { prompt, given: [], numerics: undefined, approximate: false, sample: SAMPLE, maxNew, stop: [], asked: {} };
+        const plan = {
+          prompt,
+          given: [],
+          numerics: undefined,
+          approximate: false,
+          sample: SAMPLE,
+          maxNew,
+          stop: [],
+          asked: {},
+        };
         live.set(request.mid, { request, model, speech: new Speech(client, TEXT, plan) });
         request.signal.addEventListener("abort", () => child(requestId(request.mid))?.send({ type: "cancel" }), {
           once: true,
