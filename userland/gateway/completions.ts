@@ -1,15 +1,15 @@
 // Owns POST /v1/completions: its fields and its shapes.
 import { z } from "zod";
-import type { Input } from "../../kernel/abi/syscalls.ts";
+import { completionLogprobs } from "./logprobs.ts";
 import { common, parse, settings, unsupported } from "./request.ts";
-import type { Shape } from "./text.ts";
+import type { Asked, Shape } from "./text.ts";
 
 const schema = common.extend({
   prompt: z.union([z.string(), z.tuple([z.string()], "give one prompt, as text").transform(([prompt]) => prompt)]),
   echo: z.boolean().nullish(),
   suffix: z.string().nullish(),
   best_of: z.number().nullish(),
-  logprobs: z.number().nullish(),
+  logprobs: z.number().int().min(0).max(20).nullish(),
 });
 
 export const COMPLETION: Shape = {
@@ -19,23 +19,22 @@ export const COMPLETION: Shape = {
   whole: (text) => ({ text }),
   delta: (text) => ({ text }),
   last: { text: "" },
+  calls: () => ({ text: "" }),
+  logprobs: completionLogprobs,
 };
 
-export function readCompletion(json: unknown): {
-  input: Input<"model.generate">;
-  stream: boolean;
-  includeUsage: boolean;
-} {
+export function readCompletion(json: unknown): Asked {
   const body = parse(schema, json);
   unsupported({
     echo: body.echo || undefined,
     suffix: body.suffix || undefined,
     best_of: body.best_of && body.best_of > 1 ? body.best_of : undefined,
-    logprobs: body.logprobs ?? undefined,
   });
+  const { logprobs } = body;
   return {
-    input: { ...settings(body), prompt: body.prompt },
+    input: { ...settings(body), prompt: body.prompt, ...(typeof logprobs === "number" ? { logprobs } : {}) },
     stream: body.stream === true,
     includeUsage: body.stream_options?.include_usage === true,
+    mostCalls: 0,
   };
 }

@@ -72,8 +72,8 @@ export function gateway({ pool, timeout, cors: origin, log }: GatewayOptions): H
 
   const text = (shape: Shape, read: typeof readChat) => (c: Context) =>
     serve(c, async (soma, { signal, left, judge, goOn }) => {
-      const { input, stream, includeUsage } = read(await json(c));
-      const ask = { soma, input, shape, signal, ttl: timeout };
+      const { input, stream, includeUsage, mostCalls } = read(await json(c));
+      const ask = { soma, input, shape, mostCalls, signal, ttl: timeout };
       if (!stream) return c.json(await whole(ask));
       const pieces = await events(ask, { includeUsage, judge, over: goOn() });
       return c.body(body(pieces, left), 200, { "content-type": "text/event-stream", "cache-control": "no-cache" });

@@ -12,8 +12,14 @@ import { llama, randomWeights, safetensors } from "../device/drivers/wasm/files.
 
 const TEXT = "the quick brown fox jumps over the lazy dog. 今天天气很好，明天阳光明媚。 ".repeat(4);
 
+const CHAT = "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}";
+/** The same for a model that knows tools, as Hermes and Qwen write them. */
+const TOOLS =
+  "{{ bos_token }}{% for t in tools or [] %}{{ t | tojson }}\n{% endfor %}{% for m in messages %}{{ m.role }}: {{ m.content }}" +
+  "{% for c in m.tool_calls or [] %}<tool_call>\n{{ c.function | tojson }}\n</tool_call>{% endfor %}\n{% endfor %}";
+
 /** A model folder with random weights and a real tokenizer; returns its path. */
-export function modelFolder({ seed = 1, context = 256 } = {}): string {
+export function modelFolder({ seed = 1, context = 256, tools = false } = {}): string {
   const dir = mkdtempSync(join(tmpdir(), "soma-model-"));
   const tokenizer = trainBpe([TEXT], { vocabSize: 300, specials: ["<|bos|>", "<|end|>"] });
   const vocab = Object.keys(tokenizer.model.vocab).length;
@@ -26,7 +32,7 @@ export function modelFolder({ seed = 1, context = 256 } = {}): string {
     "tokenizer_config.json": {
       bos_token: "<|bos|>",
       eos_token: "<|end|>",
-      chat_template: "{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}",
+      chat_template: tools ? TOOLS : CHAT,
     },
   };
   for (const [name, value] of Object.entries(files)) writeFileSync(join(dir, name), JSON.stringify(value));

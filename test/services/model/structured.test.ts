@@ -1,6 +1,4 @@
 // Structured answers through a real system: schemas, tools, log-probabilities, and what happens to them when a device dies.
-import { writeFileSync } from "node:fs";
-import { join } from "node:path";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -11,20 +9,9 @@ import { modelFolder, startRunning } from "./running.ts";
 const SCHEMAS = Number(process.env.SCHEMAS ?? 40);
 let running: Awaited<ReturnType<typeof startRunning>>;
 
-/** A model whose chat template knows tools, as Hermes and Qwen write them. */
-function toolFolder(): string {
-  const dir = modelFolder({ context: 1024 });
-  const chat_template =
-    "{{ bos_token }}{% for t in tools or [] %}{{ t | tojson }}\n{% endfor %}{% for m in messages %}{{ m.role }}: {{ m.content }}" +
-    "{% for c in m.tool_calls or [] %}<tool_call>\n{{ c.function | tojson }}\n</tool_call>{% endfor %}\n{% endfor %}";
-  const settings = { bos_token: "<|bos|>", eos_token: "<|end|>", chat_template };
-  writeFileSync(join(dir, "tokenizer_config.json"), JSON.stringify(settings));
-  return dir;
-}
-
 test.before(async () => {
   running = await startRunning();
-  await running.client.call("model.importDir", { dir: toolFolder(), name: "small" });
+  await running.client.call("model.importDir", { dir: modelFolder({ context: 1024, tools: true }), name: "small" });
   await running.client.call("model.deploy", { model: "small", alias: "default" });
 });
 test.after(() => running.stop());

@@ -1,7 +1,7 @@
 // The gateway as clients see it: a whole system, the gateway run as an app, and the clients that people have, unchanged.
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { ChatOpenAI } from "@langchain/openai";
-import { generateText, streamText } from "ai";
+import { generateObject, generateText, jsonSchema, streamText } from "ai";
 import OpenAI from "openai";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
@@ -54,7 +54,7 @@ test.before(async () => {
   system = new System();
   process.env.SOMA_HOME = system.home;
   person = await system.up();
-  await person.call("model.importDir", { dir: modelFolder({ context: 8192 }), name: "small" });
+  await person.call("model.importDir", { dir: modelFolder({ context: 8192, tools: true }), name: "small" });
   await person.call("model.deploy", { model: "small", alias: "default" });
   await person.call("auth.install", { app: "gateway", needs: ["auth.credential"], approve: true });
   const run = person.stream("kernel.spawn", { app: GATEWAY, args: ["--port=0"] });
@@ -164,6 +164,82 @@ test("texts get vectors, the same as the system gives, in both encodings", async
   assert.match(short.message, /dimensions is not supported/);
 });
 
+const PERSON = {
+  type: "object",
+  properties: { name: { type: "string", maxLength: 20 }, age: { type: "integer", minimum: 0, maximum: 130 } },
+  required: ["name", "age"],
+  additionalProperties: false,
+};
+const format = (schema: object) => ({
+  type: "json_schema" as const,
+  json_schema: { name: "person", schema: { ...schema } },
+});
+
+test("an answer in the form of a JSON Schema is whole and valid, also in pieces; what cannot be is refused", async () => {
+  const request = { ...ask("who?", { max_tokens: 60, temperature: 1, seed: 2 }), response_format: format(PERSON) };
+  const { choices } = await openai().chat.completions.create(request);
+  const value = JSON.parse(choices[0]!.message.content!);
+  assert.equal(Object.keys(value), ["name", "age"]);
+  assert.ok(value.age >= 0 && value.age <= 130);
+  assert.is(choices[0]!.finish_reason, "stop");
+  const streamed = await openai().chat.completions.stream(request).finalChatCompletion();
+  assert.is(streamed.choices[0]!.message.content, choices[0]!.message.content);
+  const any = await openai().chat.completions.create({ ...ask("who?"), response_format: { type: "json_object" } });
+  assert.type(JSON.parse(any.choices[0]!.message.content!), "object");
+  for (const stream of [false, true]) {
+    const few = await failure(openai().chat.completions.create({ ...request, max_tokens: 3, stream } as never));
+    assert.is(few.status, 400);
+    assert.match(few.message, /needs \d+ tokens at least and has 3/);
+  }
+  const odd = await failure(openai().chat.completions.create({ ...request, response_format: format({ not: {} }) }));
+  assert.match(odd.message, /keyword "not" is not supported/);
+});
+
+test("tools are called when they must be, whole and in pieces, and their answers go back to the model", async () => {
+  const tools = [{ type: "function" as const, function: { name: "find", parameters: PERSON } }];
+  const request = { ...ask("who?", { max_tokens: 60 }), tools, tool_choice: "required" as const };
+  const { choices } = await openai().chat.completions.create(request);
+  const { message, finish_reason } = choices[0]!;
+  assert.equal([finish_reason, message.content], ["tool_calls", null]);
+  const [call] = message.tool_calls!;
+  assert.ok(call?.type === "function" && call.function.name === "find");
+  assert.equal(Object.keys(JSON.parse(call.function.arguments)), ["name", "age"]);
+  const streamed = (await openai().chat.completions.stream(request).finalChatCompletion()).choices[0]!;
+  assert.is(streamed.finish_reason, "tool_calls");
+  const [piece] = streamed.message.tool_calls!;
+  assert.ok(piece?.type === "function");
+  assert.is(piece.function.arguments, call.function.arguments);
+  const answer = { role: "tool" as const, tool_call_id: call.id, content: "nobody" };
+  const after = await openai().chat.completions.create({
+    ...request,
+    messages: [...request.messages, message, answer],
+    tool_choice: "none",
+  });
+  assert.is(after.choices[0]!.finish_reason, "length");
+});
+
+test("log-probabilities of tokens and of those beside them come whole and in pieces", async () => {
+  const request = ask("the fox", { logprobs: true, top_logprobs: 2 });
+  const { choices } = await openai().chat.completions.create(request);
+  const { content } = choices[0]!.logprobs!;
+  assert.is(content!.length, 8);
+  for (const { token, logprob, top_logprobs } of content!) {
+    assert.is(top_logprobs.length, 2);
+    assert.equal([top_logprobs[0]!.token, top_logprobs[0]!.logprob], [token, logprob]);
+  }
+  const pieces: unknown[] = [];
+  for await (const { choices } of await openai().chat.completions.create({ ...request, stream: true }))
+    pieces.push(...(choices[0]?.logprobs?.content ?? []));
+  assert.equal(pieces, content);
+  const old = await openai().completions.create({
+    model: "small",
+    prompt: "the quick brown",
+    max_tokens: 4,
+    logprobs: 1,
+  });
+  assert.is(old.choices[0]!.logprobs!.tokens!.length, 4);
+});
+
 test("a client that leaves ends its work: nothing runs any more, and only what was computed is charged", async () => {
   const bob = await soma("key create bob --tokens 1m/day");
   const long = ask("the quick", { max_tokens: 8000 });
@@ -240,6 +316,12 @@ test("LangChain.js works unchanged", async () => {
   let text = "";
   for await (const piece of await model.stream("the fox")) text += piece.content;
   assert.is(text, content);
+  const whole = new ChatOpenAI({ model: "default", apiKey: key, maxTokens: 60, configuration: { baseURL } });
+  for (const method of ["jsonSchema", "functionCalling"] as const)
+    assert.equal(Object.keys(await whole.withStructuredOutput(PERSON, { method, name: "person" }).invoke("who?")), [
+      "name",
+      "age",
+    ]);
 });
 
 test("the Vercel AI SDK works unchanged", async () => {
@@ -252,6 +334,11 @@ test("the Vercel AI SDK works unchanged", async () => {
   for await (const piece of stream.textStream) streamed += piece;
   assert.is(streamed, text);
   assert.is((await stream.usage).outputTokens, 8);
+  const structured = createOpenAICompatible({ name: "soma", baseURL, apiKey: key, supportsStructuredOutputs: true })(
+    "default",
+  );
+  const { object } = await generateObject({ model: structured, schema: jsonSchema(PERSON as never), prompt: "who?" });
+  assert.equal(Object.keys(object as object), ["name", "age"]);
 });
 
 test("pages of other origins are not let in, and no prompt is in what the gateway prints", async () => {
