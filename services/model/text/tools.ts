@@ -86,6 +86,8 @@ function rebased<T>(schema: T, path: string): T {
 export class ToolCalls {
   private held = "";
   private holding = false;
+  /** Text was shown already. */
+  private begun = false;
 
   constructor(
     private readonly form: Form,
@@ -105,6 +107,7 @@ export class ToolCalls {
     this.holding = from !== undefined && from < this.held.length && this.sure(from);
     const shown = this.held.slice(0, from ?? this.held.length);
     this.held = this.held.slice(shown.length);
+    this.begun ||= shown !== "";
     return shown;
   }
 
@@ -120,6 +123,7 @@ export class ToolCalls {
   private begins(): number | undefined {
     const { held, form } = this;
     if (!form.anywhere) {
+      if (this.begun) return undefined;
       const start = held.search(/\S/);
       return start < 0 ? 0 : [form.first, form.opening[0]].includes(held[start]!) ? 0 : undefined;
     }
