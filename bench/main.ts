@@ -9,6 +9,7 @@ const BENCHES: Record<string, [string, string[]]> = {
   tensor: ["training and decoding against PyTorch, bandwidth and themselves", ["tensor/train.ts", "tensor/decode.ts"]],
   sched: ["policies, batching, fairness, shared prefixes, preemption, decisions of the scheduler", ["sched/main.ts"]],
   vdev: ["what parts of one device get of its CPUs, before and after a resize", ["vdev/main.ts"]],
+  grammar: ["what holding a text to a JSON Schema costs each token", ["grammar/main.ts"]],
   syscall: ["what permissions and the audit add to one call", ["syscall/cost.ts"]],
 };
 
