@@ -44,6 +44,8 @@ export class Guide {
     const { ends, stopIds } = this;
     const bits = this.allowed();
     const stops = stopIds.map((id) => logits[id]!);
+    // Some id always closes the text in time, or it has ended.
+    if (!ends && !bits.some((word) => word !== 0)) throw new Error("a constrained text has no way on");
     for (let id = 0; id < logits.length; id++)
       if (((bits[id >>> 5] ?? 0) >>> (id & 31)) % 2 === 0) logits[id] = Number.NEGATIVE_INFINITY;
     stopIds.forEach((id, i) => {

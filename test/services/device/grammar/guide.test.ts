@@ -126,6 +126,21 @@ test("a vocabulary that lacks bytes still closes in time, or says that it cannot
   assert.throws(() => some.guide({ schema, made: [8] }, 9, []), /no beginning/);
 });
 
+test("where a text fits in one way only, it keeps to that way", () => {
+  const words = new Grammars(vocabularyOf([...BYTES, "ab"]));
+  // After the x, "cd" comes first among equals, and takes an id more than is left.
+  const schema = JSON.stringify({ anyOf: [{ const: "yyycd" }, { const: "xab" }, { const: "xcd" }] });
+  const guide = words.guide({ schema, made: [] }, 4, []);
+  const made: number[] = [];
+  while (!guide.complete) {
+    const logits = Float32Array.from({ length: 257 }, (_, id) => -id);
+    guide.restrict(logits);
+    made.push(logits.indexOf(Math.max(...logits)));
+    guide.take(made.at(-1)!);
+  }
+  assert.equal(made, [0x22, 0x78, 256, 0x22]);
+});
+
 test("the trie spells a text in the fewest ids", () => {
   const words = vocabularyOf([...BYTES, "ab", "abc", "bcd", "cde"]);
   assert.equal(words.spell(Buffer.from("abcde")), [256, 259]);
