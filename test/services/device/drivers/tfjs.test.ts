@@ -5,6 +5,7 @@ import * as assert from "uvu/assert";
 import type { LoadedModel, LoadSpec } from "../../../../services/device/drivers/driver.ts";
 import { loadTfjs } from "../../../../services/device/drivers/tfjs.ts";
 import { wasm } from "../../../../services/device/drivers/wasm/driver.ts";
+import { vocabularyOf, wrong } from "../grammar/schemas.ts";
 import { type Config, file, llama, randomWeights, safetensors } from "./wasm/files.ts";
 import { distributions, everything, greedy, prompt, quantum, refusal, run } from "./wasm/run.ts";
 
@@ -70,6 +71,35 @@ test("sampled tokens are those of wasm for the same seed", async () => {
 /** Tokens of a prompt that runs alone, in one quantum. */
 const alone = async (ids: number[], maxNew: number) =>
   (await run(model, quantum([{ ids, maxNew, blocks: [20, 21, 22, 23] }]))).tokens.map(({ id }) => id);
+
+test("constrained tokens are those of wasm, whole and valid, in one quantum or several", async () => {
+  // All of JSON's punctuation, digits and letters, a character each.
+  const chars = Array.from({ length: 83 }, (_, id) => (id === 0 ? '"' : String.fromCharCode(0x2b + id)));
+  const vocabulary = vocabularyOf(chars);
+  const schema = JSON.stringify({
+    properties: { a: { type: "string" }, b: { type: "integer" } },
+    required: ["a", "b"],
+  });
+  const [ours, theirs] = (await both({ ...given, vocabulary }, async (one) => {
+    const texts: string[] = [];
+    for (const seed of [1, 2, 3]) {
+      const made: number[] = [];
+      const first = prompt(20, seed);
+      for (let finish: string | null = null, pos = 0; finish === null; ) {
+        const ids = [...first, ...made].slice(pos);
+        const sample = { ...greedy, temperature: 1, seed, constraint: { schema, made: [...made] } };
+        const maxNew = 40 - made.length;
+        const { report } = await run(one, quantum([{ pos, ids, sample, maxNew }], { maxSteps: seed === 2 ? 3 : 1000 }));
+        made.push(...report.seqs[0]!.newIds);
+        ({ finish, pos } = report.seqs[0]!);
+      }
+      texts.push(made.map((id) => chars[id]).join(""));
+    }
+    return texts;
+  })) as [string[], string[]];
+  assert.equal(ours, theirs);
+  for (const text of ours) assert.is(wrong(JSON.parse(schema), text), undefined, text);
+});
 
 test("a batch, with prompts in chunks, gives each sequence what it gets alone", async () => {
   const prompts = [prompt(19, 4), prompt(3, 5), prompt(30, 6)];
