@@ -40,7 +40,7 @@ function startEffects(answer: (name: string, holder: string) => void) {
     drivers: [],
     pick: () => ({ load: () => assert.unreachable("it was loaded without room") }),
     locate: async () => "",
-    files: { sweep: () => {} },
+    files: { sweep: () => {}, idle: async () => {} },
   } as unknown as Options);
   return { effects, asked };
 }
