@@ -3,7 +3,7 @@ import { Accounts } from "./accounts.ts";
 import { Balance, surplus } from "./balance.ts";
 import { Charges } from "./charges.ts";
 import { estimate } from "./estimate.ts";
-import { foremost, Order } from "./order.ts";
+import { foremost, type Order } from "./order.ts";
 import { type Cut, type Part, partName } from "./parts.ts";
 import { choose, victims } from "./pick.ts";
 import { POLICY, type PolicyName } from "./policies.ts";
@@ -23,6 +23,7 @@ import {
 import { allows, bind, hurries, overtaken, type Placement, placed, returned, type Slot, unheard } from "./slot.ts";
 import { Slots } from "./slots.ts";
 import { Speed } from "./speed.ts";
+import { Waiting } from "./waiting.ts";
 import { why } from "./why.ts";
 
 export type { Input, Placement, Quantum, Report };
@@ -55,8 +56,7 @@ export class Board {
   private name: PolicyName = "fair";
   private readonly charges: Charges;
   readonly slots = new Slots();
-  /** By model and pin: sequences that are on no device. */
-  private readonly waiting = new Map<string, Order<Sequence>>();
+  private readonly waiting = new Waiting(() => this.name);
   private arrivals = 0;
   private quanta = 0;
   /** By model. */
@@ -82,7 +82,7 @@ export class Board {
   }
 
   private *orders(): Iterable<Order<Sequence>> {
-    yield* this.waiting.values();
+    yield* this.waiting;
     for (const { ready } of this.slots) yield ready;
   }
 
@@ -152,23 +152,7 @@ export class Board {
     this.charges.settle(sequence);
     sequence.device = undefined;
     sequence.startedOn = undefined;
-    this.waitingFor(sequence).add(sequence);
-  }
-
-  private waitingFor({ input, pin }: Pick<Sequence, "input" | "pin">): Order<Sequence> {
-    const key = waitingKey(input.model, pin);
-    let order = this.waiting.get(key);
-    if (order === undefined) {
-      order = new Order(POLICY[this.name]);
-      this.waiting.set(key, order);
-    }
-    return order;
-  }
-
-  /** Orders of those that may run on a slot and are on none. */
-  private waitingAt({ device, part, model }: Slot): Order<Sequence>[] {
-    const pins = new Set([undefined, device, partName(device, part)]);
-    return [...pins].flatMap((pin) => this.waiting.get(waitingKey(model, pin)) ?? []);
+    this.waiting.for(sequence).add(sequence);
   }
 
   /**
@@ -181,7 +165,7 @@ export class Board {
       slots: this.slots,
       sequences: [...this.sequences.values()],
       policy: POLICY[this.name],
-      waitingFor: (sequence) => this.waitingFor(sequence),
+      waitingFor: (sequence) => this.waiting.for(sequence),
       park: (sequence, slot) => this.park(sequence, slot),
       capacity: ({ input, pin }) => this.capacity(input.model, pin),
     });
@@ -198,7 +182,7 @@ export class Board {
     const slots = this.slotsFor(input.model, pin);
     const there = (other: Sequence) =>
       other.device === undefined ? pin === undefined || other.pin === pin : slots.includes(this.slots.holding(other)!);
-    const others = [...this.sequences.values()].filter((other) => other.input.model === input.model && there(other));
+    const others = this.wanting().filter((other) => other.input.model === input.model && there(other));
     const devices = new Set(slots.map(({ device }) => device)).size;
     const ms = estimate(input, others, Math.max(1, devices), this.speeds.get(input.model));
     // On one part alone it has that part's share, and what others leave.
@@ -216,9 +200,7 @@ export class Board {
     const name = partName(device, part);
     return this.slots
       .on(device)
-      .some(
-        (slot) => slot.part === part && (slot.ready.size > 0 || this.waiting.get(waitingKey(slot.model, name))?.first),
-      );
+      .some((slot) => slot.part === part && (slot.ready.size > 0 || this.waiting.anyFor(slot.model, name)));
   }
 
   add(id: string, principal: string, to: string, deadline: number, input: Input, pin?: string): void {
@@ -226,7 +208,7 @@ export class Board {
     const [arrival, arrivedAt, turn] = [this.arrivals++, this.now(), this.charges.turn()];
     const sequence = openSequence({ id, principal, account, to, input, deadline, arrival, arrivedAt, turn, pin });
     this.sequences.set(id, sequence);
-    this.waitingFor(sequence).add(sequence);
+    this.waiting.for(sequence).add(sequence);
   }
 
   /** Forgets a sequence; returns where its KV lies, to be dropped there. */
@@ -235,12 +217,39 @@ export class Board {
     if (sequence === undefined) return undefined;
     const { device, parkedOn = device, input } = sequence;
     this.sequences.delete(id);
-    this.waitingFor(sequence).delete(sequence);
+    this.waiting.for(sequence).delete(sequence);
     const slot = this.slots.holding(sequence);
     if (slot?.ready.delete(sequence)) slot.leased -= blocksOf(sequence);
     this.charges.settle(sequence);
-    this.accounts.leave(sequence.account);
+    if (!sequence.paused) this.accounts.leave(sequence.account);
     return parkedOn === undefined ? undefined : { device: parkedOn, model: input.model };
+  }
+
+  /** Sequences that want to run: all but those that are paused. */
+  wanting(): Sequence[] {
+    return [...this.sequences.values()].filter(({ paused }) => !paused);
+  }
+
+  /**
+   * Takes a sequence out of the running at its next token, with its KV put aside; its app counts as without it. What its
+   * quanta in flight still report counts, and may end it. Returns the device that is to be told, if one has its KV.
+   */
+  pause(sequence: Sequence): string | undefined {
+    if (sequence.paused) return undefined;
+    const slot = this.slots.holding(sequence);
+    if (slot !== undefined) this.park(sequence, slot);
+    this.waiting.for(sequence).delete(sequence);
+    this.accounts.leave(sequence.account);
+    sequence.paused = true;
+    return slot && sequence.parkedOn;
+  }
+
+  /** It waits for its turn again, as one that just came; there or elsewhere, with the same tokens. */
+  resume(sequence: Sequence): void {
+    if (!sequence.paused) return;
+    sequence.paused = false;
+    this.accounts.enter(sequence.principal);
+    this.waiting.for(sequence).add(sequence);
   }
 
   /** The next quantum for some device that has room for one, or undefined. Counts it as in flight. */
@@ -248,7 +257,7 @@ export class Board {
     const policy = POLICY[this.name];
     for (const slot of this.slots.turns()) {
       if (slot.draining || !this.slots.hasRoom(slot)) continue;
-      const waiting = this.waitingAt(slot);
+      const waiting = this.waiting.at(slot);
       const slots = this.slots.of(slot.model).filter(({ draining }) => !draining);
       const first = foremost(policy, waiting)?.first;
       if (slot.ready.size === 0 && first === undefined) this.takeOver(slots, slot);
@@ -265,7 +274,7 @@ export class Board {
     const taken = slots.length < 2 ? undefined : surplus(slots, idle);
     for (const sequence of taken?.sequences ?? []) {
       this.park(sequence, taken!.from);
-      this.waitingFor(sequence).delete(sequence);
+      this.waiting.for(sequence).delete(sequence);
       bind(idle, sequence);
       idle.ready.add(sequence);
     }
@@ -274,7 +283,7 @@ export class Board {
   private handover(slot: Slot, chosen: readonly Sequence[]): Omit<Handover, "park"> {
     const { device, epoch, model } = slot;
     const rival = this.slots.division(device).parts.some((part) => part !== slot.part && this.wants(device, part));
-    const crowded = rival || slot.ready.size > chosen.length || this.waitingAt(slot).some(({ size }) => size > 0);
+    const crowded = rival || slot.ready.size > chosen.length || this.waiting.at(slot).some(({ size }) => size > 0);
     const cut = chosen.some(
       (one) => one.firstRunAt === undefined && slot.inFlight.some((flight) => hurries(one, flight)),
     );
@@ -395,8 +404,4 @@ export class Board {
   private slotsFor(model: string, pin: string | undefined): Slot[] {
     return this.slots.of(model).filter((slot) => allows(slot, pin));
   }
-}
-
-function waitingKey(model: string, pin: string | undefined): string {
-  return pin === undefined ? model : `${model} on ${pin}`;
 }

@@ -4,6 +4,7 @@ import { DEFER, type Handlers } from "../../kernel/ipc/server.ts";
 import type { Board } from "./board.ts";
 import type { Effects } from "./effects.ts";
 import { partName } from "./parts.ts";
+import type { Sequence } from "./sequence.ts";
 
 export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
   return {
@@ -21,7 +22,7 @@ export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
         id: sequence.id,
         principal: sequence.principal,
         model: sequence.input.model,
-        state: sequence.charged.length > 0 ? "running" : "waiting",
+        state: sequence.paused ? "paused" : sequence.charged.length > 0 ? "running" : "waiting",
         ...(sequence.device === undefined ? {} : { device: partName(sequence.device, { name: sequence.part }) }),
         ids: sequence.input.ids.length,
         newTokens: sequence.newIds.length,
@@ -42,12 +43,16 @@ export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
       queue.policy = policy;
       return { policy };
     },
-    why: ({ id }) => {
-      const sequence =
-        queue.sequences.get(id) ?? [...queue.sequences.values()].find((other) => other.id.endsWith(`/${id}`));
-      if (sequence === undefined)
-        throw new SomaError("ENOENT", `nothing waits or runs under "${id}": see "soma sched"`);
-      return { why: queue.why(sequence) };
+    why: ({ id }) => ({ why: queue.why(find(queue, id)) }),
+    pause: ({ id }) => {
+      const sequence = find(queue, id);
+      effects.pause(sequence);
+      return { id: sequence.id, newTokens: sequence.newIds.length };
+    },
+    resume: ({ id }) => {
+      const sequence = find(queue, id);
+      effects.resume(sequence);
+      return { id: sequence.id, newTokens: sequence.newIds.length };
     },
     policy: () => ({
       policy: queue.policy,
@@ -59,4 +64,11 @@ export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
       })),
     }),
   };
+}
+
+/** By its whole id or the part after the caller. ENOENT. */
+function find({ sequences }: Board, id: string): Sequence {
+  const found = sequences.get(id) ?? [...sequences.values()].find((other) => other.id.endsWith(`/${id}`));
+  if (found === undefined) throw new SomaError("ENOENT", `nothing waits or runs under "${id}": see "soma sched"`);
+  return found;
 }

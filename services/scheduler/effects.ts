@@ -14,6 +14,7 @@ import type { Budgets } from "./budgets.ts";
 import { Handed } from "./handed.ts";
 import { Holds } from "./holds.ts";
 import { type Cut, physical } from "./parts.ts";
+import type { Sequence } from "./sequence.ts";
 
 const listed = deviceCalls.list.output.pick({ device: true, models: true, trainings: true });
 type Listed = z.output<typeof listed>;
@@ -228,13 +229,25 @@ export class Effects {
     }
   }
 
+  /** See Board. Its deadline goes on. */
+  pause(sequence: Sequence): void {
+    const device = this.queue.pause(sequence);
+    if (device !== undefined) void this.tell(device, sequence.input.model, sequence.id, "park");
+    this.pump();
+  }
+
+  resume(sequence: Sequence): void {
+    this.queue.resume(sequence);
+    this.pump();
+  }
+
   /** Hands out quanta until no device has room or nobody wants to run. Once per turn of the event loop. */
   pump(): void {
     if (this.pumping) return;
     this.pumping = true;
     setImmediate(() => {
       this.pumping = false;
-      this.holds.update(this.queue.sequences.size > 0, performance.now());
+      this.holds.update(this.queue.wanting().length > 0, performance.now());
       for (let next = this.queue.next(); next !== undefined; next = this.queue.next()) void this.run(next);
     });
   }
@@ -334,12 +347,12 @@ export class Effects {
   private tick(): void {
     void this.budgets.tick().catch(this.ctx.crash);
     const now = performance.now();
-    const models = new Set([...this.queue.sequences.values()].map(({ input }) => input.model));
+    const models = new Set(this.queue.wanting().map(({ input }) => input.model));
     this.absence.keep(models);
     const hopeless = [...models].filter((model) =>
       this.absence.hopeless(model, this.queue.capacity(model) !== undefined, now),
     );
-    for (const { id, input } of hopeless.length === 0 ? [] : [...this.queue.sequences.values()]) {
+    for (const { id, input } of hopeless.length === 0 ? [] : this.queue.wanting()) {
       if (!hopeless.includes(input.model)) continue;
       const why = `no device has ${input.model}: is it deployed?`;
       this.refuse(id, new SomaError("EAGAIN", why, { retryAfterMs: 1_000 }));

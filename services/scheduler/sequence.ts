@@ -34,6 +34,8 @@ export interface Sequence extends Candidate {
   since: number;
   /** Where its KV was put aside when others took its room, until it runs again. */
   parkedOn: string | undefined;
+  /** Somebody stopped it: it is in no order, and its KV is put aside. */
+  paused: boolean;
   /** Counts its comings onto a device: what quanta of a former one still report does not count. 0: it never ran. */
   attempt: number;
   /** What was charged in advance for each quantum in flight that names it, in their order. */
@@ -60,6 +62,7 @@ export function openSequence(arrival: Arrival): Sequence {
     part: "",
     startedOn: undefined,
     parkedOn: undefined,
+    paused: false,
     attempt: 0,
     since: 0,
     charged: [],

@@ -18,6 +18,8 @@ export interface Surroundings {
 
 export function why(sequence: Sequence, around: Surroundings): string {
   const { input, newIds, charged, device } = sequence;
+  if (sequence.paused)
+    return `is paused, ${newIds.length} of ${input.maxNew} tokens made: "soma resume ${sequence.id}" lets it go on`;
   if (charged.length > 0)
     return `runs on ${where(device!, sequence, around)}, ${newIds.length} of ${input.maxNew} tokens made`;
   const { policy } = around;

@@ -6,10 +6,12 @@ import { connectSoma, type Soma } from "../sdk/soma.ts";
 import { type Command, type Env, explain, type Options, type Shown } from "./command.ts";
 import { appCommands } from "./commands/app.ts";
 import { auditCommands } from "./commands/audit.ts";
+import { callCommands } from "./commands/call.ts";
 import { doctorCommands } from "./commands/doctor.ts";
 import { driverCommands } from "./commands/driver.ts";
 import { gatewayCommands } from "./commands/gateway.ts";
 import { grantCommands } from "./commands/grant.ts";
+import { inspectCommands } from "./commands/inspect.ts";
 import { keepCommands } from "./commands/keep.ts";
 import { keyCommands } from "./commands/key.ts";
 import { metricsCommands } from "./commands/metrics.ts";
@@ -20,6 +22,8 @@ import { traceCommands } from "./commands/trace.ts";
 
 export const COMMANDS: readonly Command[] = [
   ...systemCommands,
+  ...inspectCommands,
+  ...callCommands,
   ...auditCommands,
   ...traceCommands,
   ...metricsCommands,

@@ -105,29 +105,6 @@ export const systemCommands: Command[] = [
     },
   },
   {
-    name: "inspect",
-    args: "<service> [actor]",
-    what: "show an actor's state, context and last transitions",
-    example: "soma inspect model",
-    async run(env, [service = "", actor]) {
-      const [owner, instance] = ownerOf(service);
-      const { actors } = await (await env.soma()).client.call(
-        `${owner}.inspect` as "kernel.inspect",
-        actor ? { actor } : {},
-        instance ? { instance } : {},
-      );
-      const text = actors
-        .map((a) =>
-          [
-            `${a.id}: ${show(a.state)}`,
-            ...a.transitions.slice(-10).map((t) => `  ${clock(t.at)}  ${t.from || "-"} -> ${t.to}  on ${t.event}`),
-          ].join("\n"),
-        )
-        .join("\n");
-      return { json: actors, text };
-    },
-  },
-  {
     name: "kill",
     args: "<id>",
     what: "end a process, or send it a signal",
@@ -317,16 +294,6 @@ export const systemCommands: Command[] = [
     },
   },
   {
-    name: "why",
-    args: "<id>",
-    what: "say in a sentence why a request waits",
-    example: "soma why ab12cd34",
-    async run(env, [id = ""]) {
-      const { why } = await (await env.soma()).scheduler.why({ id });
-      return { json: { why }, text: why };
-    },
-  },
-  {
     name: "info",
     what: "say what system this is",
     example: "soma info",
@@ -356,7 +323,7 @@ export const systemCommands: Command[] = [
 ];
 
 /** `model` or `model-1` -> owner and, if named, the instance. */
-function ownerOf(word: string): [string, string | undefined] {
+export function ownerOf(word: string): [string, string | undefined] {
   const owner = word.replace(/-\d+$/, "");
   if (owner !== "kernel" && !(SERVICES as readonly string[]).includes(owner)) {
     throw new SomaError("ENOENT", `no service "${word}": kernel, ${SERVICES.join(", ")}`);
@@ -364,7 +331,7 @@ function ownerOf(word: string): [string, string | undefined] {
   return [owner, word === owner ? undefined : word];
 }
 
-function show(value: unknown): string {
+export function show(value: unknown): string {
   return typeof value === "string"
     ? value
     : typeof value === "number" && !Number.isInteger(value)
