@@ -3,6 +3,7 @@ import { Accounts } from "./accounts.ts";
 import { Balance, surplus } from "./balance.ts";
 import { Charges } from "./charges.ts";
 import { estimate } from "./estimate.ts";
+import type { End, Handover } from "./handover.ts";
 import { foremost, type Order } from "./order.ts";
 import { type Cut, type Part, partName } from "./parts.ts";
 import { choose, victims } from "./pick.ts";
@@ -27,28 +28,6 @@ import { Waiting } from "./waiting.ts";
 import { why } from "./why.ts";
 
 export type { Input, Placement, Quantum, Report };
-
-/** A quantum to be handed over. */
-export interface Handover {
-  device: string;
-  epoch: number;
-  quantum: Quantum;
-  /** What runs there shall end at its next step, for a newcomer waits. */
-  cut: boolean;
-  /** Sequences that give their room up to others: they are put aside there. */
-  park: string[];
-  /** ms that each waited whose first quantum this is. */
-  waited: number[];
-  /** Sequences of this quantum that were put aside on other devices: to be moved from there first. */
-  move: { device: string; seq: string }[];
-}
-
-/** A sequence that is finished, or why it failed. */
-export interface End {
-  id: string;
-  output?: Output;
-  problem?: string;
-}
 
 export class Board {
   readonly accounts: Accounts;

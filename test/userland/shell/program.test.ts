@@ -5,6 +5,9 @@ import { SomaError } from "../../../kernel/abi/errors.ts";
 import type { Command } from "../../../userland/shell/command.ts";
 import { COMMANDS, runLine, Session, words } from "../../../userland/shell/program.ts";
 
+// Never the system of whoever runs the tests.
+process.env.SOMA_HOME = "/nonexistent/soma";
+
 async function run(argv: string[], extra: Command[] = []) {
   let out = "";
   let err = "";
@@ -133,7 +136,6 @@ test("an error of our own keeps its trace", async () => {
 });
 
 test("without a system every command says how to start one", async () => {
-  process.env.SOMA_HOME = "/nonexistent/soma";
   const { code, err } = await run(["ps"]);
   assert.is(code, 66);
   assert.match(err, /^soma: ENOENT: no system runs here: .*soma start"\n$/);
