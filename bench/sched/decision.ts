@@ -1,6 +1,7 @@
 // Table 6: what a pick costs with ever more calls queued, and what the bus costs beside a quantum's compute.
 import { randomUUID } from "node:crypto";
-import { Board, type Handover } from "../../services/scheduler/board.ts";
+import { Board } from "../../services/scheduler/board.ts";
+import type { Handover } from "../../services/scheduler/handover.ts";
 import { MODEL } from "../../test/services/scheduler/running.ts";
 import { median } from "../figures.ts";
 import type { System } from "./system.ts";

@@ -14,7 +14,6 @@ import {
   blocksOf,
   type Input,
   named,
-  type Output,
   openSequence,
   outputOf,
   type Quantum,

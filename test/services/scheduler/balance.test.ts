@@ -1,7 +1,8 @@
 // Owns the tests of the board with several devices: work is spread, prefixes stay together, devices come, go and are drained.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Board, type Handover, type Report } from "../../../services/scheduler/board.ts";
+import { Board, type Report } from "../../../services/scheduler/board.ts";
+import type { Handover } from "../../../services/scheduler/handover.ts";
 import { input } from "./simulation.ts";
 
 const fixed = { model: "m", blocks: 1_000, blockBytes: 1, context: 4096, numerics: "sim" };

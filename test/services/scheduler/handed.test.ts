@@ -1,8 +1,9 @@
 // What the scheduler makes of reports that are lost on their way: the device's word tells, and no answer is short of what they held.
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Board, type Handover, type Input, type Report } from "../../../services/scheduler/board.ts";
+import { Board, type Input, type Report } from "../../../services/scheduler/board.ts";
 import { Handed } from "../../../services/scheduler/handed.ts";
+import type { Handover } from "../../../services/scheduler/handover.ts";
 
 /** A quantum that was handed to device-1 at 0 ms, as request `a1`. */
 function handOver() {
