@@ -144,7 +144,11 @@ export function supervise(world: Surroundings) {
     const record = registry.record(instance);
     const process = running.get(instance);
     wanted.add(instance);
-    if (spec.place === "container" && hosts.where(instance) === undefined) return;
+    if (spec.place === "container" && hosts.where(instance) === undefined) {
+      // Others of its service are there already: the boot goes on without it, and it starts once it has a launcher.
+      if (hosts.serves(spec.service)) actor.send({ type: "stop" });
+      return;
+    }
     // Somebody had it restarted before its turn.
     if (actor.getSnapshot().value !== "idle") return actor.send({ type: "start" });
     if (process !== undefined) {
@@ -196,6 +200,7 @@ export function supervise(world: Surroundings) {
     }
     log.info({ instance, host: hosts.where(instance) }, `${instance} has a launcher`);
     if (wanted.has(instance)) begin(instance);
+    for (const other of wanted) if (children.get(other)!.getSnapshot().value === "idle") begin(other);
   });
   hosts.on("detached", (instance, reason) => {
     running.delete(instance);

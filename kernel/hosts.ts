@@ -64,6 +64,11 @@ export class Hosts extends EventEmitter<Events> {
     return this.#of(instance)?.hostname;
   }
 
+  /** Whether some instance of the service has a launcher. */
+  serves(service: string): boolean {
+    return [...this.#hosts.values()].some(({ spec, instance }) => spec.service === service && instance !== undefined);
+  }
+
   start(order: StartOrder): void {
     this.#send(order.id, order);
   }

@@ -6,6 +6,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { SERVICES } from "../../kernel/abi/names.ts";
 import { NatsBus } from "../../kernel/ipc/bus.ts";
 import { Client } from "../../kernel/ipc/client.ts";
 import { parseCreds } from "../../kernel/ipc/jwt.ts";
@@ -95,15 +96,15 @@ if (typeof docker === "string") {
   test("a request in the shell's container and one from the host work as on one machine", async () => {
     assert.is(await soma("run", "translate", "Hello World"), "你好，世界\n");
     writeFileSync(file, await compose("exec", "-T", "shell", "cat", "/soma/person/person.creds"), { mode: 0o600 });
+    const { name, jwt, key } = parseCreds(await run("cat", [file]));
+    bus = await NatsBus.connect({ url, name, jwt: () => jwt, seed: key.seed });
+    client = new Client(bus);
+    for (const service of SERVICES) await ready(`${service}-1`);
     const shown = await run(process.execPath, [join(ROOT, "userland/shell/soma.mjs"), "ps"], {
       NATS_URL: url,
       SOMA_CREDS_FILE: file,
     });
-    for (const id of ["auth-1", "memory-1", "device-1", "scheduler-1", "model-1"])
-      assert.match(shown, new RegExp(`${id} .*ready`));
-    const { name, jwt, key } = parseCreds(await run("cat", [file]));
-    bus = await NatsBus.connect({ url, name, jwt: () => jwt, seed: key.seed });
-    client = new Client(bus);
+    for (const service of SERVICES) assert.match(shown, new RegExp(`${service}-1 .*ready`));
     lap("two requests");
   });
 

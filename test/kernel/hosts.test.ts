@@ -57,6 +57,10 @@ test("launchers get the instances of their service in turn; who finds none stand
   assert.equal(said, ["attached device-1 idle", "attached device-2 idle", "attached memory-1 idle"]);
   assert.is(hosts.where("device-2"), "other");
   assert.is(hosts.where("device-3"), undefined);
+  assert.equal(
+    ["device", "model"].map((service) => hosts.serves(service)),
+    [true, false],
+  );
 });
 
 test("who stands by takes over from one that leaves", () => {

@@ -7,6 +7,7 @@ import { type Command, type Env, explain, type Options, type Shown } from "./com
 import { appCommands } from "./commands/app.ts";
 import { auditCommands } from "./commands/audit.ts";
 import { callCommands } from "./commands/call.ts";
+import { contextCommands } from "./commands/context.ts";
 import { doctorCommands } from "./commands/doctor.ts";
 import { driverCommands } from "./commands/driver.ts";
 import { gatewayCommands } from "./commands/gateway.ts";
@@ -36,6 +37,7 @@ export const COMMANDS: readonly Command[] = [
   ...gatewayCommands,
   ...keyCommands,
   ...keepCommands,
+  ...contextCommands,
 ];
 
 /** Connections outlive a command in the REPL. */
