@@ -92,7 +92,7 @@ const files = testFiles(join(ROOT, "test")).filter(
   (file) => only.length === 0 || only.some((part) => file.includes(part)),
 );
 // System tests boot everything and measure time: alone, after the others, which share the cores two by two.
-const system = files.filter((file) => /^test\/(system|chaos)/.test(file));
+const system = files.filter((file) => /^test\/(system|chaos|compose)/.test(file));
 const queue = files.filter((file) => !system.includes(file));
 const outcomes: Outcome[] = [];
 const began = performance.now();
