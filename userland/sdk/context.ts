@@ -59,12 +59,16 @@ function contextFile(text: string, path: string): { url: string; creds: string }
 
 /** Who a standard NATS creds file makes us. */
 function creds(path: string, missing: string): Omit<Credentials, "url"> {
-  const text = read(path, missing);
+  return identity(read(path, missing), path);
+}
+
+/** EINVAL when the text, which `from` names, is none. */
+export function identity(text: string, from: string): Omit<Credentials, "url"> {
   try {
     const { name, jwt, key } = parseCreds(text);
     return { name, jwt, seed: key.seed };
   } catch (cause) {
-    throw new SomaError("EINVAL", `${path} is no NATS creds file: make one with "soma app grant"`, { cause });
+    throw new SomaError("EINVAL", `${from} is no NATS creds file: make one with "soma app grant"`, { cause });
   }
 }
 

@@ -2,8 +2,7 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { SomaError } from "../../../kernel/abi/errors.ts";
-import { parseCreds } from "../../../kernel/ipc/jwt.ts";
-import { credentials, homeDirectory } from "../../sdk/context.ts";
+import { credentials, homeDirectory, identity } from "../../sdk/context.ts";
 import type { Command } from "../command.ts";
 import { table } from "../render/table.ts";
 
@@ -21,12 +20,7 @@ export const contextCommands: Command[] = [
       if (!URL.canParse(url))
         throw new SomaError("EINVAL", `"${url}" is no address: write it like nats://127.0.0.1:4222`);
       const text = readFileSync(file === "-" ? 0 : file, "utf8");
-      try {
-        parseCreds(text);
-      } catch (cause) {
-        const message = `that is no NATS creds file: make one with "soma app grant"`;
-        throw new SomaError("EINVAL", message, { cause });
-      }
+      identity(text, file === "-" ? "what came" : file);
       mkdirSync(directory(), { recursive: true, mode: 0o700 });
       const creds = join(directory(), `${name}.creds`);
       writeFileSync(creds, text, { mode: 0o600 });
