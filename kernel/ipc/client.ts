@@ -185,7 +185,7 @@ export class Client {
       // Not accepted yet: it may have been in the mailbox of the one that died, unless it was sent to another one.
       const hit =
         stream.instance === undefined
-          ? stream.service === service && [ANY, ALL, instance].includes(parseCall(stream.subject)?.instance)
+          ? stream.service === service && [ANY, ALL, instance].includes(parseCall(stream.subject)?.instance ?? "")
           : stream.instance === instance && stream.epoch === Number(epoch);
       if (hit)
         stream.fail(new SomaError("ESERVICEDOWN", `${instance} went down during the request`, { executed: "maybe" }));

@@ -101,10 +101,10 @@ const anyCall = (r: ReturnType<typeof random>) => `sys.mallory.${r.pick(GRANTED.
 /** Waits for what is on its way, so that doors are not merely full. */
 const pause = async (i: number) => i % 40 === 39 && (await mallory.flush());
 
-test("3,000 subjects: the broker carries those of its grant only", async () => {
+test("6,000 subjects: the broker carries those of its grant only", async () => {
   const r = random(SEED);
   const tried = new Map<string, string>();
-  for (let i = 0; i < 3_000; i++) {
+  for (let i = 0; i < 6_000; i++) {
     const to = subject(r, NAMES);
     const mark = `#~${i}`.padEnd(8, "~");
     tried.set(mark, to);
