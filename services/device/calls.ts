@@ -26,8 +26,10 @@ export function calls(device: Pick<Actor<typeof deviceMachine>, "send">, effects
       await resident.drop(seqs, all, aside);
       return { freeBlocks: resident.kv.free };
     },
-    interrupt: ({ model }) => {
-      effects.resident(model).interrupt();
+    interrupt: ({ model, now }) => {
+      const resident = effects.resident(model);
+      if (now) resident.clear();
+      else resident.interrupt();
       return {};
     },
     hold: ({ ms }) => {

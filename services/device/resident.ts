@@ -11,6 +11,7 @@ import { Parking, type ParkingOptions } from "./parking.ts";
 import * as sequences from "./sequence.ts";
 import { openSequence, type Sequence } from "./sequence.ts";
 import { fill, find, save, snapshotName } from "./snapshot.ts";
+import { Waste } from "./waste.ts";
 
 type Input = z.output<typeof device.run.input>;
 type Output = z.output<typeof device.run.output>;
@@ -42,6 +43,9 @@ export class Resident {
   private readonly firsts = new Map<string, number>();
   private readonly drops = new Map<string, number>();
   private droppedAll = 0;
+  /** Quanta that came before this moment end without a step. */
+  private clearedAt = 0;
+  private readonly waste = new Waste();
 
   constructor(
     readonly model: string,
@@ -82,7 +86,8 @@ export class Resident {
     const cpu = process.cpuUsage();
     this.firsts.clear();
     let report: QuantumReport | undefined;
-    if (plan.run.length > 0) {
+    const cleared = (this.arrivals.get(input) ?? this.moment) < this.clearedAt;
+    if (plan.run.length > 0 && !cleared) {
       this.running = { quantum, seqs: new Set(plan.run.map(({ id }) => id)) };
       try {
         report = await this.loaded.run(
@@ -101,6 +106,7 @@ export class Resident {
       const arrivedAt = this.arrivedAt.get(input) ?? from;
       for (const one of report.seqs) this.trace(one, plan.run.length, arrivedAt, from);
       for (const one of report.seqs) this.take(one, plan.reports);
+      this.waste.add(report.ms, report.lostMs);
       // Steps of many rows tell how fast prefill is; decoding steps of few rows do not.
       if (report.computedTokens >= PREFILL_ROWS * report.steps)
         this.parking.prefill.add(report.computedTokens, report.ms);
@@ -159,6 +165,13 @@ export class Resident {
 
   interrupt(): void {
     if (this.running) this.loaded.cancel(this.running.quantum);
+  }
+
+  /** Makes way for a quantum that comes now: what runs ends at once, and what was handed over before ends without a step. */
+  clear(): void {
+    this.clearedAt = ++this.moment;
+    if (this.running && this.waste.allowed) this.loaded.abandon(this.running.quantum);
+    else this.interrupt();
   }
 
   /** Writes a sequence that no running quantum names to a file; it stays where it is. ENOENT, EBUSY. */

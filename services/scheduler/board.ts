@@ -20,7 +20,19 @@ import {
   type Report,
   type Sequence,
 } from "./sequence.ts";
-import { allows, bind, hurries, overtaken, type Placement, placed, returned, type Slot, unheard } from "./slot.ts";
+import {
+  allows,
+  bind,
+  type Hurry,
+  hurry,
+  newcomer,
+  overtaken,
+  type Placement,
+  placed,
+  returned,
+  type Slot,
+  unheard,
+} from "./slot.ts";
 import { Slots } from "./slots.ts";
 import { Speed } from "./speed.ts";
 import { Waiting } from "./waiting.ts";
@@ -262,13 +274,16 @@ export class Board {
     const { device, epoch, model } = slot;
     const rival = this.slots.division(device).parts.some((part) => part !== slot.part && this.wants(device, part));
     const crowded = rival || slot.ready.size > chosen.length || this.waiting.at(slot).some(({ size }) => size > 0);
-    const cut = chosen.some(
-      (one) => one.firstRunAt === undefined && slot.inFlight.some((flight) => hurries(one, flight)),
-    );
+    const fresh = chosen.filter(({ firstRunAt }) => firstRunAt === undefined);
+    const hurries = fresh.map((one) => hurry(one, slot.inFlight));
+    const cut = hurries.find((one) => one === "now") ?? hurries.find((one) => one !== undefined);
+    const brisk = slot.ready.size > chosen.length && chosen.some(newcomer);
     const quantum = `q${++this.quanta}`;
     const attempts = new Map(chosen.map((sequence) => [sequence.id, sequence.attempt]));
     const charged = this.slots.division(device).hand(slot.part, (other) => this.wants(device, other));
-    slot.inFlight.push({ quantum, long: !crowded, attempts, charged });
+    slot.inFlight.push({ quantum, long: !crowded, brisk, attempts, charged });
+    // Rows until each has a token.
+    const prompts = chosen.reduce((sum, { input, computed }) => sum + Math.max(1, input.ids.length - computed), 0);
     const where = `${device}/${epoch}`;
     const move: Handover["move"] = [];
     const waited: number[] = [];
@@ -284,7 +299,9 @@ export class Board {
       sequence.parkedOn = undefined;
       return one;
     });
-    const length = crowded ? LENGTH.crowded : LENGTH.alone;
+    const length = { ...(crowded ? LENGTH.crowded : LENGTH.alone) };
+    // It ends with the first tokens; then all go on together.
+    if (brisk) length.maxSteps = Math.min(length.maxSteps, Math.ceil(prompts / TOKEN_BUDGET));
     return {
       device,
       epoch,
@@ -296,17 +313,18 @@ export class Board {
   }
 
   /** Where two quanta keep a newcomer waiting that should not have to: on another part of the device perhaps, and of another model. */
-  held(id: string): { device: string; model: string }[] {
+  held(id: string): { device: string; model: string; how: Hurry }[] {
     const sequence = this.sequences.get(id)!;
     const full = this.slotsFor(sequence.input.model, sequence.pin).filter((slot) => !this.slots.hasRoom(slot));
     const lanes = full.flatMap((slot) =>
       slot.inFlight.length >= AHEAD ? [slot] : this.slots.on(slot.device).filter(({ inFlight }) => inFlight.length > 0),
     );
-    const [seen, held] = [new Set<unknown>(), [] as Slot[]];
+    const [seen, held] = [new Set<unknown>(), [] as ReturnType<Board["held"]>];
     for (const slot of lanes) {
       if (seen.has(slot.inFlight)) continue;
       seen.add(slot.inFlight);
-      if (hurries(sequence, slot.inFlight[0]!)) held.push(slot);
+      const how = hurry(sequence, slot.inFlight);
+      if (how !== undefined) held.push({ device: slot.device, model: slot.model, how });
     }
     return held;
   }

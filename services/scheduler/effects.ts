@@ -16,6 +16,7 @@ import type { Handover } from "./handover.ts";
 import { Holds } from "./holds.ts";
 import { type Cut, physical } from "./parts.ts";
 import type { Sequence } from "./sequence.ts";
+import type { Hurry } from "./slot.ts";
 
 const listed = deviceCalls.list.output.pick({ device: true, models: true, trainings: true });
 type Listed = z.output<typeof listed>;
@@ -179,15 +180,17 @@ export class Effects {
     const { mid } = request;
     this.queue.add(mid, request.principal.principal, request.reply, request.deadline, input, pin);
     request.signal.addEventListener("abort", () => this.drop(mid), { once: true });
-    for (const { device, model } of this.queue.held(mid)) this.interrupt(device, model);
+    for (const { device, model, how } of this.queue.held(mid)) this.interrupt(device, model, how);
     this.pump();
   }
 
-  /** Ends the running quantum at its next step; if that comes too late, nothing is lost. */
-  private interrupt(device: string, model: string): void {
-    this.ctx.client.call("device.interrupt", { model }, { instance: device, retry: false }).catch((error) => {
-      if (!isSomaError(error)) this.ctx.crash(error);
-    });
+  /** Ends the running quantum before its time; if that comes too late, nothing is lost. */
+  private interrupt(device: string, model: string, how: Hurry): void {
+    this.ctx.client
+      .call("device.interrupt", { model, now: how === "now" }, { instance: device, retry: false })
+      .catch((error) => {
+        if (!isSomaError(error)) this.ctx.crash(error);
+      });
   }
 
   private refuse(mid: string, error: SomaError): void {
@@ -270,7 +273,7 @@ export class Effects {
       await ready;
       if (this.handing.get(device) === ready) this.handing.delete(device);
     }
-    if (cut) this.interrupt(device, quantum.model);
+    if (cut) this.interrupt(device, quantum.model, cut);
     const mids = quantum.seqs.map(({ seq }) => seq);
     this.budgets.departed(mids);
     const handedAt = this.waited(mids);

@@ -1,13 +1,14 @@
 // Owns what the board gives out: quanta for devices, and ends for callers.
 import type { Output, Quantum } from "./sequence.ts";
+import type { Hurry } from "./slot.ts";
 
 /** A quantum to be handed over. */
 export interface Handover {
   device: string;
   epoch: number;
   quantum: Quantum;
-  /** What runs there shall end at its next step, for a newcomer waits. */
-  cut: boolean;
+  /** What runs there shall end before, for one that never ran waits. */
+  cut: Hurry | undefined;
   /** Sequences that give their room up to others: they are put aside there. */
   park: string[];
   /** ms that each waited whose first quantum this is. */

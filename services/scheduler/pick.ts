@@ -3,9 +3,9 @@ import type { Balance } from "./balance.ts";
 import type { Charges } from "./charges.ts";
 import { foremost, goesBefore, type Order } from "./order.ts";
 import type { Policy } from "./policies.ts";
-import { AHEAD, BATCH, BRIEF, TENURE } from "./quanta.ts";
+import { AHEAD, BATCH, BRIEF, CROWD, TENURE } from "./quanta.ts";
 import { blocksOf, rest, type Sequence } from "./sequence.ts";
-import { bind, fits, type Slot } from "./slot.ts";
+import { bind, fits, newcomer, type Slot } from "./slot.ts";
 
 /** Sequences of other apps that the best waiting one goes before, as many as its KV needs; none when that is not enough. */
 export function victims(slot: Slot, fresh: Sequence | undefined, policy: Policy): Sequence[] {
@@ -27,7 +27,8 @@ export function victims(slot: Slot, fresh: Sequence | undefined, policy: Policy)
 
 /**
  * The best sequences by the policy, charged: those that are there, and of `waiting` others as long as their KV fits. One whose
- * better place is elsewhere is bound there, and picked when that device has its turn.
+ * better place is elsewhere is bound there, and picked when that device has its turn. In a crowd newcomers end the pick:
+ * only more of them follow one, so that their step is short.
  */
 export function choose(
   slot: Slot,
@@ -38,6 +39,8 @@ export function choose(
 ): Sequence[] {
   const chosen: Sequence[] = [];
   const passed: Sequence[] = [];
+  const crowd = slot.ready.size >= CROWD;
+  let brisk = false;
   while (chosen.length < BATCH) {
     const here = slot.ready.first;
     // Strictly in order: a large one is not passed by small ones for ever.
@@ -45,6 +48,8 @@ export function choose(
     const fresh = order?.first;
     const first = fresh !== undefined && (here === undefined || goesBefore(policy, fresh, here));
     const place = first ? balance.place(fresh) : undefined;
+    const best = place === undefined ? here : fresh;
+    if (best === undefined || (brisk && !newcomer(best))) break;
     if (fresh !== undefined && place !== undefined) {
       order!.delete(fresh);
       bind(place, fresh);
@@ -52,16 +57,18 @@ export function choose(
         place.ready.add(fresh);
         continue;
       }
+      brisk ||= crowd && newcomer(fresh);
       charges.charge(fresh, slot.steps);
       chosen.push(fresh);
-    } else if (here !== undefined) {
-      slot.ready.delete(here);
+    } else {
+      slot.ready.delete(best);
+      brisk ||= crowd && newcomer(best);
       // A score or a vector is asked for once; what goes on may be named in the next quantum already.
-      if (here.charged.length === 0 || (here.input.mode === "generate" && here.charged.length < AHEAD)) {
-        charges.charge(here, slot.steps);
-        chosen.push(here);
-      } else passed.push(here);
-    } else break;
+      if (best.charged.length === 0 || (best.input.mode === "generate" && best.charged.length < AHEAD)) {
+        charges.charge(best, slot.steps);
+        chosen.push(best);
+      } else passed.push(best);
+    }
   }
   // Only what goes on for long is worth a second quantum before the first has come back.
   const brief = chosen.every((one) => one.charged.length > 1 && rest(one) <= BRIEF);

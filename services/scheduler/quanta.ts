@@ -2,6 +2,8 @@
 
 /** Sequences in one quantum, at most. */
 export const BATCH = 64;
+/** Where so many sequences run, newcomers' first tokens come of a quantum of their own: its step is far shorter. */
+export const CROWD = 8;
 /** Quanta at a device at a time: the one that runs, and the next, so that the bus costs nothing. */
 export const AHEAD = 2;
 /** Rows of one step: prefill chunks and decode steps together. */

@@ -14,10 +14,15 @@ export interface Flight {
   quantum: string;
   /** Made long, for nobody waited. */
   long: boolean;
+  /** For the first tokens of newcomers: over soon. */
+  brisk: boolean;
   /** Which attempt at each of its sequences it belongs to. */
   attempts: Map<string, number>;
   charged: Charged;
 }
+
+/** How the running quantum is to be interrupted. */
+export type Hurry = "now" | "step";
 
 /** `blocks`: the part's quota of those that its model has on the device. */
 export interface Slot extends Placement {
@@ -80,9 +85,16 @@ export function fits(slot: Slot, sequence: Sequence): boolean {
   return allows(slot, sequence.pin) && slot.leased + blocksOf(sequence) <= slot.blocks;
 }
 
-/** A quantum made long for nobody waited is cut for any newcomer, a short one only for an app's single one: a flood cuts none. */
-export function hurries({ account }: Sequence, { long }: Flight): boolean {
-  return long || account.active === 1;
+/** An app's single sequence, which never ran: somebody waits for its first token. A flood has none. */
+export function newcomer({ account, firstRunAt }: Sequence): boolean {
+  return account.active === 1 && firstRunAt === undefined;
+}
+
+/** Whether what is in flight is to end for a sequence that never ran: at once for a newcomer, at its next step if nobody else waited. */
+export function hurry(sequence: Sequence, inFlight: readonly Flight[]): Hurry | undefined {
+  if (inFlight.length === 0 || inFlight.some(({ brisk }) => brisk)) return undefined;
+  if (newcomer(sequence)) return "now";
+  return inFlight[0]!.long ? "step" : undefined;
 }
 
 /** Counts a quantum as over; undefined when it was not in flight there. */

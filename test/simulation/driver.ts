@@ -94,6 +94,7 @@ class SimModel implements LoadedModel {
       computedTokens,
       steps,
       ms: performance.now() - began,
+      lostMs: 0,
       cancelled: this.canceled.has(""),
     };
     return report;
@@ -105,6 +106,10 @@ class SimModel implements LoadedModel {
 
   cancel(_quantum: string, seq = ""): void {
     this.canceled.add(seq);
+  }
+
+  abandon(quantum: string): void {
+    this.cancel(quantum);
   }
 
   /** Padded to the size that a block has. */

@@ -201,11 +201,12 @@ export const device = table({
   },
   interrupt: {
     kind: "call",
-    what: "end the running quantum at its next step",
+    what: "end the running quantum at its next step, or at once",
     right: "service",
     idempotent: true,
     ttl: 2_000,
-    input: z.object({ model: z.string() }),
+    /** `now`: the step that runs is given up where that can be, and quanta handed over before end without one. */
+    input: z.object({ model: z.string(), now: z.boolean().default(false) }),
     output: none,
   },
   snapshot: {

@@ -49,6 +49,8 @@ export interface LoadedModel {
   run(quantum: Quantum, onTokens: (tokens: Token[]) => void): Promise<QuantumReport>;
   /** Ends the quantum, or only one of its sequences, at the next step. Nothing happens if it does not run or wait. */
   cancel(quantum: string, seq?: string): void;
+  /** Ends the quantum as soon as can be: the step that runs is given up where the driver can do that, and computed again later. */
+  abandon(quantum: string): void;
   /** Copies of KV blocks, `bytes.block` bytes each; a block that a running quantum writes is not a snapshot. */
   readBlocks(blocks: readonly number[]): Uint8Array;
   writeBlocks(blocks: readonly number[], bytes: Uint8Array): void;
@@ -137,5 +139,7 @@ export interface QuantumReport {
   computedTokens: number;
   steps: number;
   ms: number;
+  /** ms of it in a step that was given up. */
+  lostMs: number;
   cancelled: boolean;
 }

@@ -156,6 +156,11 @@ class TfjsModel implements LoadedModel {
     for (const sequence of running.sequences) if (sequence.spec.seq === seq) sequence.gone = true;
   }
 
+  /** What an accelerator was given it computes to its end. */
+  abandon(quantum: string): void {
+    this.cancel(quantum);
+  }
+
   readBlocks(blocks: readonly number[]): Uint8Array {
     return copyOut(blocks, BLOCK, (index) => this.block(index));
   }
@@ -198,7 +203,15 @@ class TfjsModel implements LoadedModel {
       steps++;
     }
     const seqs = sequences.map((sequence) => sequence.report());
-    return { id: quantum.id, seqs, computedTokens, steps, ms: performance.now() - start, cancelled: running.cancelled };
+    return {
+      id: quantum.id,
+      seqs,
+      computedTokens,
+      steps,
+      ms: performance.now() - start,
+      lostMs: 0,
+      cancelled: running.cancelled,
+    };
   }
 
   private step(sequences: Sequence[], chunks: Chunk[]): Token[] {

@@ -13,7 +13,7 @@ import { Resident } from "../../../services/device/resident.ts";
 const folder = mkdtempSync(join(tmpdir(), "soma-resident-"));
 test.after(() => rmSync(folder, { recursive: true, force: true }));
 
-function startResident(blocks = 32) {
+function startResident(blocks = 32, lostMs = 0) {
   const given: Quantum[] = [];
   const ends: (() => void)[] = [];
   const canceled: (string | undefined)[] = [];
@@ -38,10 +38,11 @@ function startResident(blocks = 32) {
             finish: sample && maxNew === 1 ? ("length" as const) : null,
           }));
           const computedTokens = quantum.seqs.reduce((sum, { ids }) => sum + ids.length, 0);
-          resolve({ id: quantum.id, seqs, computedTokens, steps: 1, ms: 1, cancelled: false });
+          resolve({ id: quantum.id, seqs, computedTokens, steps: 1, ms: 1 + lostMs, lostMs, cancelled: false });
         });
       }),
     cancel: (_: string, seq?: string) => canceled.push(seq),
+    abandon: (quantum: string) => canceled.push(`all of ${quantum}`),
   } as unknown as LoadedModel;
   return { resident: new Resident("m", "fake", loaded, aside), given, ends, canceled };
 }
@@ -95,6 +96,43 @@ test("a sequence dropped while its first quantum is still to come does not come 
   );
   resident.drop([], true);
   assert.is(resident.kv.free, 32);
+});
+
+test("a cleared device ends what it has at once, quanta that came before without a step, and goes on with those after", async () => {
+  const { resident, given, ends, canceled } = startResident();
+  const [first, second, third] = [
+    quantum("q1", [{ seq: "a", start: start(20) }]),
+    quantum("q2", [{ seq: "b", start: start(20) }, { seq: "a" }]),
+    quantum("q3", [{ seq: "b" }]),
+  ];
+  resident.arrived(first);
+  const running = resident.run(first, outbox());
+  resident.arrived(second);
+  resident.clear();
+  resident.arrived(third);
+  assert.equal(canceled, ["all of q1"]);
+  ends.shift()!();
+  await running;
+  const { steps, seqs } = await resident.run(second, outbox());
+  const nothing = [null, 0];
+  assert.equal([steps, seqs.map(({ finish, computed }) => [finish, computed])], [0, [nothing, nothing]]);
+  const next = resident.run(third, outbox());
+  assert.equal([given.length, given[1]!.seqs[0]!.seq], [2, "b"]);
+  ends.shift()!();
+  assert.is((await next).seqs[0]!.computed, 4, "the rest is shared");
+});
+
+test("steps are given up only until an eighth of the time is lost: then what runs ends at its next step", async () => {
+  const { resident, ends, canceled } = startResident(32, 200);
+  for (const id of ["q1", "q2", "q3"]) {
+    const input = quantum(id, [{ seq: id, start: start(20) }]);
+    resident.arrived(input);
+    const running = resident.run(input, outbox());
+    resident.clear();
+    ends.shift()!();
+    await running;
+  }
+  assert.equal(canceled, ["all of q1", "all of q2", undefined]);
 });
 
 test("a sequence dropped while it runs leaves at the next step, and its blocks when the quantum has ended", async () => {

@@ -3,7 +3,7 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { POLICIES } from "../../../kernel/abi/syscalls/scheduler.ts";
-import { Simulation } from "./simulation.ts";
+import { input, Simulation } from "./simulation.ts";
 
 for (const policy of POLICIES)
   test(`${policy}: everything ends with all its tokens, and the device is never idle before that`, () => {
@@ -108,6 +108,39 @@ test("a newcomer's first token comes soon although another app floods the device
   while (!simulation.first.has("newcomer")) simulation.step();
   // Two short quanta are in flight at most, then its own.
   assert.ok(simulation.first.get("newcomer")! - at <= 3 * 100, `${simulation.first.get("newcomer")! - at} ms`);
+});
+
+test("the quantum of a newcomer's first token is small and short, comes at once, and the next one is full again", () => {
+  const { board } = new Simulation();
+  const add = (id: string, app: string, ids: number) =>
+    board.add(id, app, "_INBOX.model-1.x", Infinity, input(ids, 100));
+  for (let i = 0; i < 50; i++) add(`flood${i}`, "flood", 16);
+  const full = board.next()!.quantum;
+  assert.is(full.seqs.length, 50);
+  add("small", "small", 200);
+  const { quantum, cut } = board.next()!;
+  assert.ok(quantum.seqs.some(({ seq }) => seq === "small"));
+  assert.ok(quantum.seqs.length <= 3, `${quantum.seqs.length} sequences`);
+  assert.equal([cut, quantum.maxSteps], ["now", 2]);
+  const seqs = full.seqs.map(({ seq }) => ({ seq, computed: 16, cached: 0, newIds: [1], finish: null }));
+  board.report("device-1", "m", { quantum: full.quantum, ms: 50, steps: 1, computedTokens: 800, seqs, freeBlocks: 0 });
+  add("other", "other", 16);
+  // The first newcomer's quantum is over soon: it is not cut for the second one.
+  const next = board.next()!;
+  assert.equal([next.cut, next.quantum.seqs.some(({ seq }) => seq === "other")], [undefined, true]);
+  board.report("device-1", "m", {
+    ...{ quantum: quantum.quantum, ms: 5, steps: 2, computedTokens: 200, freeBlocks: 0 },
+    seqs: quantum.seqs.map(({ seq }) => ({ seq, computed: 100, cached: 0, newIds: [1], finish: null })),
+  });
+  assert.ok(board.next()!.quantum.seqs.length > 40);
+});
+
+test("a flood's own new sequences cut only quanta that were made long, and no step", () => {
+  const { board } = new Simulation();
+  for (let i = 0; i < 50; i++) board.add(`flood${i}`, "flood", "_INBOX.model-1.x", Infinity, input(16, 100));
+  board.next();
+  board.add("more", "flood", "_INBOX.model-1.x", Infinity, input(16, 100));
+  assert.is(board.next()!.cut, "step");
 });
 
 test("who idled does not come back with credit for it", () => {

@@ -200,5 +200,5 @@ export const weightBytesOf = (config: Record<string, unknown>, dtype: Dtype): nu
 export const blockTableWords = (context: number): number =>
   Math.min(2 ** 20, maxSequences * Math.ceil(context / blockTokens));
 
-/** An op is 16 words. Per layer 19 of them at most, and few before and after. */
+/** An op is 16 words. Per layer 19 of them at most, its end included, and few before and after. */
 const programBytes = (layers: number): number => 64 * (19 * layers + 32);

@@ -18,6 +18,7 @@ import {
 import { checkQuantum } from "./check.ts";
 import { control, type Layout, layOut, maxThreads } from "./layout.ts";
 import { collectMemories, noMemory, reserve } from "./memory.ts";
+import { flag } from "./quantum.ts";
 import { type Shape, shapeOf } from "./shape.ts";
 import type { Loaded, Task, TokensMessage } from "./worker.ts";
 
@@ -131,7 +132,13 @@ class WasmModel implements LoadedModel {
   cancel(quantum: string, seq?: string): void {
     const found = this.running.get(quantum);
     const index = seq === undefined ? 0 : 1 + (found?.quantum.seqs.findIndex((one) => one.seq === seq) ?? -1);
-    if (found && (index > 0 || seq === undefined)) Atomics.store(found.flags, index, 1);
+    // What is to be given up stays so.
+    if (found && (index > 0 || seq === undefined)) Atomics.or(found.flags, index, flag.cancel);
+  }
+
+  abandon(quantum: string): void {
+    const found = this.running.get(quantum);
+    if (found) Atomics.or(found.flags, 0, flag.abandon);
   }
 
   readBlocks(blocks: readonly number[]): Uint8Array {

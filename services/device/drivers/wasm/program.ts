@@ -1,6 +1,6 @@
 // Writes a model's forward pass as a program for kernels/infer.c: a list of ops over the addresses of a layout. Which ops in
 // which order is what an architecture is; the kernels know nothing of it.
-import { type Layout, type Matrix, padded } from "./layout.ts";
+import { type Layout, type Matrix, padded, panel, panelBytes } from "./layout.ts";
 import type { Shape } from "./shape.ts";
 
 /** Opcodes of kernels/infer.c. */
@@ -12,12 +12,15 @@ export const op = {
 
 export const opWords = 16;
 
-/** Addresses of the three programs. */
+/** The output layer is the largest of all: it is led in so many parts. */
+const headParts = 4;
+
+/** Addresses of the programs. Those of several parts may be given up between two of them. */
 export interface Programs {
-  /** All layers, from ids to the last hidden states (x). */
-  body: number;
+  /** All layers, one part each, from ids to the last hidden states (x). */
+  body: number[];
   /** Logits of the selected rows, from x. */
-  head: number;
+  head: number[];
   /** Their log-sum-exps. */
   logSums: number;
   /** The final norm alone, of the selected rows, to `normed`. */
@@ -62,7 +65,7 @@ export function writePrograms(shape: Shape, layout: Layout, memory: WebAssembly.
     emit(op.linear[dtype], sync, packed, at, bias, to, padded(rows), rows, columns, accumulate, selected);
   };
 
-  const body = next * 4;
+  const body = [next * 4];
   emit(op.embed[layout.embedding.dtype], 1, x, layout.embedding.at, width);
   if (shape.gemma) emit(op.scale, 1, x, padded(width), width, float(Math.sqrt(width)));
   // What a part of a layer gives is added to x, by Gemma only after a norm.
@@ -71,6 +74,7 @@ export function writePrograms(shape: Shape, layout: Layout, memory: WebAssembly.
     if (gain) emit(op.addNormed, 0, normed, gain, x, width, epsilon);
   };
   layout.layers.forEach((layer, index) => {
+    if (index > 0) body.push(next * 4);
     const { visible, rotation: turn } = shape.attention[index]!;
     norm(layer.attentionNorm, 0);
     pack(normed, layer.q, 0);
@@ -92,13 +96,22 @@ export function writePrograms(shape: Shape, layout: Layout, memory: WebAssembly.
     emit(shape.gemma ? op.geglu : op.swiglu, 1, gate, up, padded(ffn), ffn);
     pack(gate, layer.down, 0);
     add(layer.down, layer.bias.down, layer.mlpOutNorm);
+    end();
   });
-  end();
-  const head = next * 4;
+  const head = [next * 4];
   norm(layout.finalNorm, 1);
   pack(normed, layout.head, 1);
-  linear(layout.head, 0, logits, 1, 0, 1);
-  end();
+  const { dtype, at, rows, columns } = layout.head;
+  const panels = padded(rows) / panel;
+  for (let part = 0; part < headParts; part++) {
+    const [from, to] = [part, part + 1].map((n) => Math.floor((n * panels) / headParts)) as [number, number];
+    if (part > 0) head.push(next * 4);
+    // Its logits stand where those of the whole would.
+    const [some, line] = [Math.min(to * panel, rows) - from * panel, padded(rows)];
+    const weights = at + from * panelBytes(dtype, columns);
+    if (to > from) emit(op.linear[dtype], 1, packed, weights, 0, logits + 4 * from * panel, line, some, columns, 0, 1);
+    end();
+  }
   const logSums = next * 4;
   emit(op.logSumExp, 1, logits, padded(vocab), vocab, layout.logSums);
   end();

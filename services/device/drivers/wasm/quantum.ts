@@ -19,17 +19,29 @@ export interface Machine {
   lead(program: number): void;
 }
 
+/** What word 0 of a quantum's flags asks for: to end at the next step, or to give up the step that runs as well. */
+export const flag = { cancel: 1, abandon: 2 } as const;
+
 /** A row that wants logits: for sampling, for the probability of a given id, or both. */
 interface Wanted {
   row: number;
   sequence: Sequence;
+  /** Ids that the step feeds to it. */
+  count: number;
   scored: number | undefined;
   samples: boolean;
 }
 
+interface Step {
+  tokens: Token[];
+  /** Rows that are in KV now. */
+  computed: number;
+}
+
 /**
- * Runs `quantum` (valid: engine.ts checks it). `flags` word 0 cancels it, word 1 + i its sequence i, between two steps.
- * `onTokens` is called once a step that sampled something.
+ * Runs `quantum` (valid: engine.ts checks it). `flags` word 0 ends it (see `flag`), word 1 + i its sequence i between two
+ * steps. A step that is given up leaves nothing behind: its ids are fed again, and give the same. `onTokens` is called once
+ * a step that sampled something.
  */
 export function runQuantum(
   machine: Machine,
@@ -42,6 +54,7 @@ export function runQuantum(
   let steps = 0;
   let computedTokens = 0;
   let cancelled = false;
+  let lostMs = 0;
   while (steps < quantum.maxSteps && (steps === 0 || performance.now() - start < quantum.maxMs)) {
     if ((cancelled = Atomics.load(flags, 0) !== 0)) break;
     sequences.forEach((sequence, i) => {
@@ -49,13 +62,15 @@ export function runQuantum(
     });
     const chunks = compose(sequences, Math.min(quantum.tokenBudget, maxRows), steps);
     if (chunks.length === 0) break;
-    const tokens = step(machine, sequences, chunks);
+    const from = performance.now();
+    const { tokens, computed } = step(machine, sequences, chunks, () => (Atomics.load(flags, 0) & flag.abandon) !== 0);
     if (tokens.length) onTokens(tokens);
-    for (const { count } of chunks) computedTokens += count;
-    steps++;
+    computedTokens += computed;
+    if (computed > 0) steps++;
+    if (computed < chunks.reduce((sum, { count }) => sum + count, 0)) lostMs = performance.now() - from;
   }
   const seqs = sequences.map((sequence) => sequence.report());
-  return { id: quantum.id, seqs, computedTokens, steps, ms: performance.now() - start, cancelled };
+  return { id: quantum.id, seqs, computedTokens, steps, ms: performance.now() - start, lostMs, cancelled };
 }
 
 function writeTables({ layout, memory, shape, grammars }: Machine, quantum: Quantum): Sequence[] {
@@ -69,7 +84,7 @@ function writeTables({ layout, memory, shape, grammars }: Machine, quantum: Quan
   });
 }
 
-function step(machine: Machine, sequences: Sequence[], chunks: Chunk[]): Token[] {
+function step(machine: Machine, sequences: Sequence[], chunks: Chunk[], abandoned: () => boolean): Step {
   const { layout, memory, programs } = machine;
   const words = new Uint32Array(memory.buffer);
   const wanted: Wanted[] = [];
@@ -83,18 +98,38 @@ function step(machine: Machine, sequences: Sequence[], chunks: Chunk[]): Token[]
       words[layout.tables / 4 + row] = sequence.table;
       const scored = sequence.scored(i);
       const samples = i === count - 1 && sequence.samplesAfter(count);
-      if (samples || scored !== undefined) wanted.push({ row, sequence, scored, samples });
+      if (samples || scored !== undefined) wanted.push({ row, sequence, count, scored, samples });
       if (sequence.pools(i, count)) pooled.push({ row, sequence });
     }
   }
   words[control.rows] = row;
-  machine.lead(programs.body);
-  for (const { of, count } of chunks) sequences[of]!.advance(count);
+  if (!leadAll(machine, programs.body, abandoned)) return { tokens: [], computed: 0 };
+  // Who samples goes on when it has its token.
+  const sampling = new Set(wanted.flatMap(({ samples, sequence }) => (samples ? [sequence] : [])));
+  const given = chunks.filter(({ of }) => !sampling.has(sequences[of]!));
+  for (const { of, count } of given) sequences[of]!.advance(count);
+  let computed = given.reduce((sum, { count }) => sum + count, 0);
   if (pooled.length) pool(machine, pooled);
+  // Scores of a row that is in KV are not asked for again.
+  const whole = wanted.some(({ scored }) => scored !== undefined);
   const tokens: Token[] = [];
-  for (let i = 0; i < wanted.length; i += maxLogitRows)
-    tokens.push(...judge(machine, wanted.slice(i, i + maxLogitRows)));
-  return tokens;
+  for (let i = 0; i < wanted.length; i += maxLogitRows) {
+    const rows = wanted.slice(i, i + maxLogitRows);
+    const judged = judge(machine, rows, whole ? () => false : abandoned);
+    if (judged === undefined) break;
+    tokens.push(...judged);
+    for (const { samples, count } of rows) if (samples) computed += count;
+  }
+  return { tokens, computed };
+}
+
+/** Runs the parts of a program, and says whether it ran to its end. */
+function leadAll({ lead }: Machine, parts: readonly number[], abandoned: () => boolean): boolean {
+  for (const part of parts) {
+    if (abandoned()) return false;
+    lead(part);
+  }
+  return true;
 }
 
 function select({ layout, memory }: Machine, rows: readonly { row: number }[]): void {
@@ -118,18 +153,20 @@ function pool(machine: Machine, rows: { row: number; sequence: Sequence }[]): vo
   });
 }
 
-// Computes the logits of at most maxLogitRows rows, and from them probabilities and tokens.
-function judge(machine: Machine, rows: Wanted[]): Token[] {
+// Computes the logits of at most maxLogitRows rows, and from them probabilities and tokens; nothing when it was given up.
+function judge(machine: Machine, rows: Wanted[], abandoned: () => boolean): Token[] | undefined {
   const { layout, shape, memory, programs } = machine;
   select(machine, rows);
-  machine.lead(programs.head);
+  if (!leadAll(machine, programs.head, abandoned)) return undefined;
   if (rows.some(({ scored, sequence }) => scored !== undefined || sequence.spec.sample?.logprobs !== undefined))
     machine.lead(programs.logSums);
   const logSums = new Float32Array(memory.buffer, layout.logSums, rows.length);
-  return rows.flatMap(({ sequence, scored, samples }, i) => {
+  return rows.flatMap(({ sequence, count, scored, samples }, i) => {
     const logits = new Float32Array(memory.buffer, layout.logits + 4 * i * padded(shape.vocab), shape.vocab);
     if (scored !== undefined) sequence.logprobs.push(logits[scored]! - logSums[i]!);
-    return samples ? [next(sequence, logits, logSums[i]!)] : [];
+    if (!samples) return [];
+    sequence.advance(count);
+    return [next(sequence, logits, logSums[i]!)];
   });
 }
 
