@@ -274,9 +274,7 @@ export class Board {
     const { device, epoch, model } = slot;
     const rival = this.slots.division(device).parts.some((part) => part !== slot.part && this.wants(device, part));
     const crowded = rival || slot.ready.size > chosen.length || this.waiting.at(slot).some(({ size }) => size > 0);
-    const fresh = chosen.filter(({ firstRunAt }) => firstRunAt === undefined);
-    const hurries = fresh.map((one) => hurry(one, slot.inFlight));
-    const cut = hurries.find((one) => one === "now") ?? hurries.find((one) => one !== undefined);
+    const cut = hurry(chosen, slot.inFlight);
     const brisk = slot.ready.size > chosen.length && chosen.some(newcomer);
     const quantum = `q${++this.quanta}`;
     const attempts = new Map(chosen.map((sequence) => [sequence.id, sequence.attempt]));
@@ -323,7 +321,7 @@ export class Board {
     for (const slot of lanes) {
       if (seen.has(slot.inFlight)) continue;
       seen.add(slot.inFlight);
-      const how = hurry(sequence, slot.inFlight);
+      const how = hurry([sequence], slot.inFlight);
       if (how !== undefined) held.push({ device: slot.device, model: slot.model, how });
     }
     return held;

@@ -90,10 +90,12 @@ export function newcomer({ account, firstRunAt }: Sequence): boolean {
   return account.active === 1 && firstRunAt === undefined;
 }
 
-/** Whether what is in flight is to end for a sequence that never ran: at once for a newcomer, at its next step if nobody else waited. */
-export function hurry(sequence: Sequence, inFlight: readonly Flight[]): Hurry | undefined {
+/** Whether what is in flight is to end for those that never ran: at once for a newcomer, at its next step if nobody else waited. */
+export function hurry(sequences: readonly Sequence[], inFlight: readonly Flight[]): Hurry | undefined {
   if (inFlight.length === 0 || inFlight.some(({ brisk }) => brisk)) return undefined;
-  if (newcomer(sequence)) return "now";
+  const fresh = sequences.filter(({ firstRunAt }) => firstRunAt === undefined);
+  if (fresh.length === 0) return undefined;
+  if (fresh.some(newcomer)) return "now";
   return inFlight[0]!.long ? "step" : undefined;
 }
 
