@@ -19,6 +19,7 @@ import {
   type Quantum,
   type Report,
   type Sequence,
+  untilToken,
 } from "./sequence.ts";
 import {
   allows,
@@ -280,8 +281,6 @@ export class Board {
     const attempts = new Map(chosen.map((sequence) => [sequence.id, sequence.attempt]));
     const charged = this.slots.division(device).hand(slot.part, (other) => this.wants(device, other));
     slot.inFlight.push({ quantum, long: !crowded, brisk, attempts, charged });
-    // Rows until each has a token.
-    const prompts = chosen.reduce((sum, { input, computed }) => sum + Math.max(1, input.ids.length - computed), 0);
     const where = `${device}/${epoch}`;
     const move: Handover["move"] = [];
     const waited: number[] = [];
@@ -297,13 +296,13 @@ export class Board {
       sequence.parkedOn = undefined;
       return one;
     });
-    const length = { ...(crowded ? LENGTH.crowded : LENGTH.alone) };
-    // It ends with the first tokens; then all go on together.
-    if (brisk) length.maxSteps = Math.min(length.maxSteps, Math.ceil(prompts / TOKEN_BUDGET));
+    const { maxSteps, maxMs } = crowded ? LENGTH.crowded : LENGTH.alone;
+    // A brisk one ends with the first tokens; then all go on together.
+    const steps = brisk ? Math.min(maxSteps, Math.ceil(untilToken(chosen) / TOKEN_BUDGET)) : maxSteps;
     return {
       device,
       epoch,
-      quantum: { quantum, model, ...length, tokenBudget: TOKEN_BUDGET, seqs },
+      quantum: { quantum, model, maxSteps: steps, maxMs, tokenBudget: TOKEN_BUDGET, seqs },
       cut,
       waited,
       move,

@@ -144,3 +144,8 @@ export function outputOf(
     ...(part.vector ? { vector: part.vector } : {}),
   };
 }
+
+/** Rows until each of them has its next token: the rest of its prompt, or one. */
+export function untilToken(sequences: readonly Sequence[]): number {
+  return sequences.reduce((sum, { input, computed }) => sum + Math.max(1, input.ids.length - computed), 0);
+}
