@@ -7,6 +7,8 @@ export interface Account extends Share {
   weight: number;
   /** Tokens computed for it, prompts included. */
   tokens: number;
+  /** Of what its virtual time counts, tokens that are still to be computed: some never will be. */
+  ahead: number;
   /** Its sequences that wait or run. */
   active: number;
   /** Own virtual time of its sequence that was picked last: where a new one of its joins. */
@@ -38,7 +40,7 @@ export class Accounts {
   get(principal: string): Account {
     let account = this.accounts.get(principal);
     if (account === undefined) {
-      account = { principal, weight: this.weightOf(principal), virtual: 0, tokens: 0, active: 0, reach: 0 };
+      account = { principal, weight: this.weightOf(principal), virtual: 0, tokens: 0, ahead: 0, active: 0, reach: 0 };
       this.accounts.set(principal, account);
     }
     return account;
@@ -77,14 +79,16 @@ export class Accounts {
   /** Counts tokens, at first as expected, then corrected by what came (negative). `real` ones count as computed as well. */
   charge(account: Account, tokens: number, real = 0): void {
     account.tokens += real;
+    account.ahead += tokens - real;
     if (tokens === 0) return;
     account.virtual = Math.max(0, account.virtual + tokens / account.weight);
     if (account.active > 0) this.active.fix(account);
     this.changed(account);
   }
 
-  /** The system's virtual time: the least of those that want something. */
+  /** The system's virtual time: the least of those that want something, as far as it was computed. */
   private now(): number {
-    return Math.max(this.floor, this.active.first?.virtual ?? 0);
+    const { virtual, ahead, weight } = this.active.first ?? { virtual: 0, ahead: 0, weight: 1 };
+    return Math.max(this.floor, virtual - ahead / weight);
   }
 }

@@ -282,8 +282,7 @@ export class Board {
     const charged = this.slots.division(device).hand(slot.part, (other) => this.wants(device, other));
     slot.inFlight.push({ quantum, long: !crowded, brisk, attempts, charged });
     const where = `${device}/${epoch}`;
-    const move: Handover["move"] = [];
-    const waited: number[] = [];
+    const [move, waited] = [[] as Handover["move"], [] as number[]];
     const seqs = chosen.map((sequence) => {
       if (sequence.firstRunAt === undefined) {
         sequence.firstRunAt = this.now();
@@ -296,8 +295,8 @@ export class Board {
       sequence.parkedOn = undefined;
       return one;
     });
-    const { maxSteps, maxMs } = crowded ? LENGTH.crowded : LENGTH.alone;
     // A brisk one ends with the first tokens; then all go on together.
+    const { maxSteps, maxMs } = crowded ? LENGTH.crowded : LENGTH.alone;
     const steps = brisk ? Math.min(maxSteps, Math.ceil(untilToken(chosen) / TOKEN_BUDGET)) : maxSteps;
     return {
       device,

@@ -135,6 +135,20 @@ test("the quantum of a newcomer's first token is small and short, comes at once,
   assert.ok(board.next()!.quantum.seqs.length > 40);
 });
 
+test("a newcomer goes first although what the flood was charged in advance for is given up", () => {
+  const { board } = new Simulation();
+  for (let i = 0; i < 50; i++) board.add(`flood${i}`, "flood", "_INBOX.model-1.x", Infinity, input(16, 100));
+  const ahead = [board.next()!.quantum, board.next()!.quantum];
+  board.add("small", "small", "_INBOX.model-1.x", Infinity, input(16, 5));
+  assert.equal(board.held("small"), [{ device: "device-1", model: "m", how: "now" }]);
+  for (const { quantum, seqs } of ahead) {
+    const nothing = seqs.map(({ seq }) => ({ seq, computed: 0, cached: 0, newIds: [], finish: null }));
+    board.report("device-1", "m", { quantum, ms: 5, steps: 0, computedTokens: 0, seqs: nothing, freeBlocks: 0 });
+  }
+  const { seqs } = board.next()!.quantum;
+  assert.ok(seqs.length <= 3 && seqs.some(({ seq }) => seq === "small"), `${seqs.length} sequences`);
+});
+
 test("a flood's own new sequences cut only quanta that were made long, and no step", () => {
   const { board } = new Simulation();
   for (let i = 0; i < 50; i++) board.add(`flood${i}`, "flood", "_INBOX.model-1.x", Infinity, input(16, 100));
