@@ -1,7 +1,7 @@
 // Owns backup, restore and reset of a whole system. All three need it stopped: files are copied as they lie.
 import { spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from "node:fs";
-import { join, resolve } from "node:path";
+import { basename, join, resolve } from "node:path";
 import { SomaError } from "../../../kernel/abi/errors.ts";
 import { homeDirectory } from "../../sdk/context.ts";
 import type { Command } from "../command.ts";
@@ -21,7 +21,8 @@ export const keepCommands: Command[] = [
       // Complete or not there: a backup that breaks off leaves the one before it alone.
       const part = `${resolve(file)}.part`;
       try {
-        tar(["-czf", part, ...SKIP.map((part) => `--exclude=./${part}`), "-C", home, "."]);
+        const skipped = [...SKIP, basename(part)].map((name) => `--exclude=./${name}`);
+        tar(["-czf", part, ...skipped, "-C", home, "."]);
         renameSync(part, resolve(file));
       } catch (error) {
         rmSync(part, { force: true });

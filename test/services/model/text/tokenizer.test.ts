@@ -27,7 +27,7 @@ test("a special token in somebody's text is letters and comes back as it was", (
 test("text without special tokens has the ids that the library gives", () => {
   fc.assert(
     fc.property(anyText([]), (text) => {
-      fc.pre(!text.includes("||") && text !== "");
+      fc.pre(!SPECIALS.some((special) => text.includes(special)) && text !== "");
       assert.equal(tokenizer.encode(text), library.encode(text, { add_special_tokens: false }).ids);
     }),
     { numRuns: 300 },
