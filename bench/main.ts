@@ -7,6 +7,7 @@ import { fileURLToPath } from "node:url";
 const BENCHES: Record<string, [string, string[]]> = {
   grants: ["how soon a revoked client is cut off, of 100", ["grants/revoke.ts"]],
   tensor: ["training and decoding against PyTorch, bandwidth and themselves", ["tensor/train.ts", "tensor/decode.ts"]],
+  search: ["rows put into a collection and found by vector, by words, by both", ["memory/search.ts"]],
   sched: ["policies, batching, fairness, shared prefixes, preemption, decisions of the scheduler", ["sched/main.ts"]],
   vdev: ["what parts of one device get of its CPUs, before and after a resize", ["vdev/main.ts"]],
   grammar: ["what holding a text to a JSON Schema costs each token", ["grammar/main.ts"]],
