@@ -31,9 +31,17 @@ interface Kill {
   learned: number[];
 }
 
-export async function kills(rig: Rig, streams: Load, figures: Figures, rounds: number): Promise<void> {
+/** Kills each service so often, or as often as is possible `within` ms. */
+export async function kills(
+  rig: Rig,
+  streams: Load,
+  figures: Figures,
+  { rounds: wanted, within }: { rounds: number; within: number },
+): Promise<void> {
   const seen: Kill[] = [];
-  for (let round = 0; round < rounds; round++)
+  const end = performance.now() + within;
+  let rounds = 0;
+  for (; rounds < wanted && performance.now() < end; rounds++)
     for (const service of SERVICES) seen.push(await kill(rig, streams, service));
   const note = `load average ${load()}`;
   for (const service of SERVICES) {

@@ -84,7 +84,9 @@ export class Load {
   /** When the next token came to each app after `at`; apps without one are left out. */
   resumed(at: number): number[] {
     const first = new Map<string, number>();
-    for (const token of this.tokens) if (token.at >= at && !first.has(token.app)) first.set(token.app, token.at);
+    // From the end: this is asked all the time, and a long run has millions of them.
+    for (let n = this.tokens.length - 1; n >= 0 && this.tokens[n]!.at >= at; n--)
+      first.set(this.tokens[n]!.app, this.tokens[n]!.at);
     return [...first.values()];
   }
 

@@ -1,5 +1,5 @@
 // Owns `npm run chaos`: boots the real system, lets faults happen to it under load, prints what was measured. Code 1 if a promise was broken.
-// Usage: npm run chaos [-- --long] [--write] [--rounds N] [--only PART]
+// Usage: npm run chaos [-- --long] [--write] [--rounds N] [--minutes N] [--only PART]
 import { readFileSync, writeFileSync } from "node:fs";
 import { cpus, totalmem } from "node:os";
 import { fileURLToPath } from "node:url";
@@ -14,11 +14,13 @@ const { values } = parseArgs({
     long: { type: "boolean", default: false },
     write: { type: "boolean", default: false },
     rounds: { type: "string" },
+    minutes: { type: "string" },
     only: { type: "string" },
   },
 });
 const figures = await run({
   rounds: Number(values.rounds ?? (values.long ? 100 : 5)),
+  within: Number(values.minutes ?? Number.POSITIVE_INFINITY) * 60_000,
   long: values.long,
   ...(values.only === undefined ? {} : { only: values.only }),
   say: (line) => console.error(line),
@@ -28,10 +30,11 @@ if (values.write) {
   const text = readFileSync(DOCS, "utf8");
   const command = `npm run chaos -- ${process.argv.slice(2).join(" ")}`;
   const machine = `${cpus().length} cores (${cpus()[0]?.model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GB, load average ${load()} at the end`;
-  const table = `<!-- table -->\n\`${command}\` on ${machine}:\n\n${figures.table()}\n<!-- end -->`;
+  const name = values.long ? "long" : "table";
+  const table = `<!-- ${name} -->\n\`${command}\` on ${machine}:\n\n${figures.table()}\n<!-- end -->`;
   writeFileSync(
     DOCS,
-    text.replace(/<!-- table -->[\s\S]*<!-- end -->/, () => table),
+    text.replace(new RegExp(`<!-- ${name} -->[\\s\\S]*?<!-- end -->`), () => table),
   );
 }
 const broken = figures.broken();

@@ -13,6 +13,8 @@ import { Rig } from "./rig.ts";
 export interface RunOptions {
   /** Kills of each service; of the broker a fifth. */
   rounds: number;
+  /** ms after which no service is killed any more, however many rounds are left. */
+  within: number;
   long: boolean;
   /** Only these parts: names with commas between. */
   only?: string;
@@ -23,7 +25,7 @@ type Part = (rig: Rig, load: Load, figures: Figures, options: RunOptions) => Pro
 
 /** In this order, on one system, under one load. Rounds are those of a service; what takes longer happens a fifth as often. */
 const PARTS: [string, Part][] = [
-  ["kills", (rig, load, figures, { rounds }) => kills(rig, load, figures, rounds)],
+  ["kills", kills],
   ["kernel", (rig, load, figures, { rounds }) => kernelKills(rig, load, figures, Math.max(3, fifth(rounds)))],
   ["broker", (rig, load, figures, { rounds }) => brokerKills(rig, load, figures, fifth(rounds))],
   ["stopped", (rig, load, figures, { rounds }) => stopped(rig, load, figures, fifth(rounds))],
