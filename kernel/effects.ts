@@ -2,11 +2,10 @@
 import { setPriority } from "node:os";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type ActorRefFrom, createActor } from "xstate";
-import { isSomaError } from "./abi/errors.ts";
 import { LIMITS } from "./abi/limits.ts";
 import type { Announcer } from "./announce.ts";
 import { type ChildContext, type ChildMachine, childMachine, type Exit } from "./child.ts";
-import { type Connections, connected } from "./connect.ts";
+import type { Connections } from "./connect.ts";
 import type { Hands } from "./hands.ts";
 import { Hosts } from "./hosts.ts";
 import type { Log } from "./ipc/log.ts";
@@ -14,6 +13,7 @@ import type { Recorder } from "./ipc/recorder.ts";
 import { type ChildInfo, HOST_BEAT_MS } from "./launcher/protocol.ts";
 import { type Leases, type LeaseVerdict, readBeat } from "./leases.ts";
 import { type ChildSpec, childrenOf } from "./manifest.ts";
+import { patiently } from "./patience.ts";
 import type { Registry } from "./registry.ts";
 import type { Apps } from "./spawn.ts";
 import { supervisorMachine } from "./supervisor.ts";
@@ -65,7 +65,7 @@ export function supervise(world: Surroundings) {
   async function launch(instance: string): Promise<void> {
     const actor = children.get(instance)!;
     const { spec } = actor.getSnapshot().context;
-    const bootstrap = await patiently(() => registry.issue(instance, spec.service, spec.startTimeout));
+    const bootstrap = await patiently(world, () => registry.issue(instance, spec.service, spec.startTimeout));
     const { context, value } = actor.getSnapshot();
     // It was stopped or given up while the broker was away.
     if (value !== "starting" || context.reason !== undefined) return actor.send({ type: "exit", ...NEVER_RAN });
@@ -77,19 +77,6 @@ export function supervise(world: Surroundings) {
     else hosts.start({ type: "start", ...order });
   }
 
-  /** The store may be away for as long as the broker is. */
-  async function patiently<T>(work: () => Promise<T>): Promise<T> {
-    for (;;) {
-      await connected(world.bus);
-      try {
-        return await work();
-      } catch (error) {
-        if (!isSomaError(error, "EIO")) throw error;
-        log.warn({ err: error }, "trying again");
-      }
-    }
-  }
-
   function signal(instance: string, name: NodeJS.Signals): void {
     if (running.has(instance)) (isElsewhere(instance) ? hosts : hands).kill(instance, name);
   }
@@ -99,7 +86,7 @@ export function supervise(world: Surroundings) {
     if (!registered) return;
     const { code = null, signal: name = null, lines = [] } = exit ?? {};
     announcer.down(spec.service, instance, epoch, { reason: reasonOf(reason, exit), code, signal: name, lines });
-    void patiently(() => registry.down(instance, epoch));
+    void patiently(world, () => registry.down(instance, epoch));
   }
 
   function make(instance: string, spec: ChildSpec): ChildActor {
@@ -209,7 +196,7 @@ export function supervise(world: Surroundings) {
     child.send({ type: "condemn", reason });
     child.send({ type: "stop" });
     child.send({ type: "exit", code: null, signal: null, lines: [reason] });
-    void patiently(() => registry.fence(instance));
+    void patiently(world, () => registry.fence(instance));
   });
   hands.on("output", ({ id, fd, data }) => apps.output(id, { fd, data: Buffer.from(data, "base64") }));
   hands.on("exited", exited);

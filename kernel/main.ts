@@ -25,6 +25,7 @@ import { ROOT } from "./launcher/node.ts";
 import { Leases } from "./leases.ts";
 import { loadManifest } from "./manifest.ts";
 import { readProcesses } from "./metrics.ts";
+import { patiently } from "./patience.ts";
 import { Records } from "./records.ts";
 import { Registry } from "./registry.ts";
 import { Apps } from "./spawn.ts";
@@ -58,8 +59,9 @@ process.on("SIGINT", () => {});
 bus.on(({ type }) => type === "closed" && crash(new Error("the broker closed our connection: another kernel runs")));
 
 // What outlives us: stores, and records of former kernels.
-await createStores(bus);
-const records = await Records.open(bus);
+const store = { bus, log };
+await patiently(store, () => createStores(bus));
+const records = await patiently(store, () => Records.open(bus));
 const announcer = new Announcer(bus);
 const former = records.get("kernel", "kernel");
 const epoch = (former?.epoch ?? 0) + 1;
@@ -71,8 +73,8 @@ if (former !== undefined) {
   const body = { reason: "replaced by its successor", code: null, signal: null, lines: [] };
   announcer.down("kernel", "kernel", former.epoch, body);
 }
-await push();
-await records.put("kernel", "kernel", { epoch, key, personKey });
+await patiently(store, push);
+await patiently(store, () => records.put("kernel", "kernel", { epoch, key, personKey }));
 bus.on(({ type }) => type === "back" && void push().catch((error) => log.error({ err: error }, "account not pushed")));
 
 // The parts.

@@ -379,7 +379,17 @@ export function storeError(what: string, cause: unknown): unknown {
   const text = refusal ?? (cause instanceof Error ? cause.message : String(cause));
   if (/wrong last sequence/i.test(text))
     return new SomaError("EAGAIN", `${what} changed meanwhile: read it again`, { cause });
-  if (/maximum bytes|insufficient|no space|exceeded/i.test(text))
+  // Nothing was stored, and it passes by itself once there is room: not a budget that somebody must raise.
+  if (/no space left/i.test(text))
+    return new SomaError(
+      "EIO",
+      `the disk of the store "${what}" is full: make room where SOMA_HOME lies, then try again`,
+      {
+        executed: "no",
+        cause,
+      },
+    );
+  if (/maximum bytes|insufficient|exceeded/i.test(text))
     return new SomaError("EDQUOT", `the store "${what}" is full: see "soma df"`, { cause });
   if (/not found/i.test(text))
     return new SomaError("ENOENT", `the store "${what}" or its value is not there`, { cause });

@@ -31,7 +31,7 @@ export async function createStores(bus: NatsBus, replicas = 1): Promise<void> {
       await jsm.streams.update(stream, config);
     } catch (error) {
       if (!(error instanceof NatsError) || !/not found/i.test(error.message)) throw storeError(name, error);
-      await jsm.streams.add(config as never);
+      await jsm.streams.add(config as never).catch((cause) => Promise.reject(storeError(name, cause)));
     }
   }
 }

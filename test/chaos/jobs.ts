@@ -161,7 +161,7 @@ async function submit(client: Client, input: Training): Promise<string> {
 
 const attempts = async (client: Client, job: string) => (await client.call("model.job", { job })).attempts;
 
-async function store(client: Client): Promise<string> {
+export async function store(client: Client): Promise<string> {
   const bytes = Buffer.from(`${lines.join("\n")}\n`);
   const stream = client.stream("memory.write", { size: bytes.length });
   await stream.upload([bytes]);

@@ -64,8 +64,9 @@ export class Rig {
 
   private constructor(readonly system: System) {}
 
-  static async start(manifest: Spec[] = MANIFEST): Promise<Rig> {
-    const rig = new Rig(new System(manifest));
+  /** `js`: a directory for the broker's store, in place of one in the home. */
+  static async start(js?: string): Promise<Rig> {
+    const rig = new Rig(new System(MANIFEST, {}, js));
     try {
       await rig.system.up(SERVICES.map((service) => `${service}-1`));
       rig.person = await rig.system.person();

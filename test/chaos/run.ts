@@ -1,5 +1,6 @@
 // Owns a run: which faults strike, in which order, and the promises that are about all of them.
 import { brokerKills, kernelKills, stopped } from "./core.ts";
+import { diskFull } from "./disk.ts";
 import { drain } from "./drain.ts";
 import { Figures } from "./figures.ts";
 import { jobs } from "./jobs.ts";
@@ -37,6 +38,7 @@ const ALONE: [string, (rig: Rig, figures: Figures, options: RunOptions) => Promi
   ["overload", (rig, figures, { long }) => overload(rig, figures, long ? 60_000 : 6_000)],
   ["late", (_rig, figures) => late(figures)],
   ["loop", (_rig, figures) => crashLoop(figures)],
+  ["disk", (_rig, figures) => diskFull(figures)],
 ];
 const EXIT_MS = 5_000;
 const fifth = (rounds: number) => Math.ceil(rounds / 5);

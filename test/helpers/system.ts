@@ -1,7 +1,7 @@
 // Owns whole systems for tests: a real launcher, broker and kernel in a temporary home, with the services that the test names.
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -38,8 +38,9 @@ export class System {
   text = "";
   private buses: NatsBus[] = [];
 
-  /** Without a manifest the real services start. */
-  constructor(manifest?: readonly Spec[], env: Record<string, string> = {}) {
+  /** Without a manifest the real services start. `js`: an empty directory for the broker's store, in place of one in the home. */
+  constructor(manifest?: readonly Spec[], env: Record<string, string> = {}, js?: string) {
+    if (js !== undefined) symlinkSync(js, join(this.home, "js"));
     const file = join(this.home, "manifest.json");
     if (manifest) writeFileSync(file, JSON.stringify(manifest));
     const { NATS_URL: _, ...rest } = process.env;

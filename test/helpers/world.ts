@@ -1,5 +1,5 @@
 // Owns a real broker for a test: a temporary home, the root of trust, and connections under any name.
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync, rmSync, symlinkSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { Service } from "../../kernel/abi/names.ts";
@@ -20,8 +20,10 @@ export type World = Awaited<ReturnType<typeof startWorld>>;
 /** Everything that the account allows. */
 export const ALL_RIGHTS: Permissions = { pub: [">"], sub: [">"] };
 
-export async function startWorld({ stores = false } = {}) {
+/** `js`: an empty directory for the broker's store, in place of one in the home. */
+export async function startWorld({ stores = false, js }: { stores?: boolean; js?: string } = {}) {
   const directory = mkdtempSync(join(tmpdir(), "soma-test-"));
+  if (js !== undefined) symlinkSync(js, join(directory, "js"));
   const home = homeAt(directory);
   const { path: program } = await provision({ caches: cachesOf(home) });
   const authority = new Authority(home.keys, { storage: STORAGE });

@@ -4,7 +4,9 @@ import * as assert from "uvu/assert";
 import { SomaError } from "../../../kernel/abi/errors.ts";
 import { servicePermissions } from "../../../kernel/abi/rights.ts";
 import type { NatsBus } from "../../../kernel/ipc/bus.ts";
-import { append, Kv, Objects } from "../../../kernel/ipc/store.ts";
+import { append, Kv, Objects, readStream } from "../../../kernel/ipc/store.ts";
+import { SmallDisk } from "../../helpers/disk.ts";
+import { until } from "../../helpers/system.ts";
 import { startWorld, type World } from "../../helpers/world.ts";
 
 let world: World;
@@ -97,5 +99,42 @@ test("a full stream refuses in words that say what to do, and takes again once t
   await jsm.streams.update("JOURNAL", config);
   assert.is((await append(kernel, "job.submit.b", "y")).duplicate, false);
 });
+
+const disk = SmallDisk.make(16);
+if ("lacking" in disk) console.log(`SKIPPED a disk that is really full: ${disk.lacking}`);
+else
+  test("a full disk refuses in words that say what to do, and what was acknowledged is there after a crash", async () => {
+    const small = await startWorld({ stores: true, js: disk.path });
+    try {
+      const kernel = await small.connect("kernel");
+      const store = await Kv.open<string>(kernel, "data");
+      const acknowledged = new Map<string, number>();
+      const refused: SomaError[] = [];
+      const write = async (n: number) => {
+        const { seq } = await append(kernel, `job.submit.j${n}`, "x".repeat(1_000));
+        acknowledged.set(`job.submit.j${n}`, seq);
+        await store.put(`k${n}`, "y".repeat(1_000));
+      };
+      await write(0);
+      disk.fill();
+      for (let n = 1; n <= 20; n++) await write(n).catch((error) => refused.push(error));
+      assert.ok(refused.length >= 10, `${refused.length} refused`);
+      for (const { code, executed, retryable, message } of refused) {
+        assert.equal([code, executed, retryable], ["EIO", "no", true]);
+        assert.match(message, /the disk of the store .* is full: make room where SOMA_HOME lies, then try again/);
+      }
+      assert.is((await store.get("k0"))?.value.length, 1_000, "what is there can be read");
+      disk.clear();
+      await write(21);
+      await small.restartBroker();
+      await until("the broker is back", () => kernel.connected);
+      const found: [string, number][] = [];
+      for await (const { subject, seq } of readStream(kernel, "journal", {})) found.push([subject, seq]);
+      assert.equal(found, [...acknowledged]);
+    } finally {
+      await small.stop();
+      disk.remove();
+    }
+  });
 
 test.run();

@@ -1,0 +1,122 @@
+// Owns a disk that is really full: what must be stored is refused in words, what needs no store goes on, and so does all once there is room.
+import { setTimeout as sleep } from "node:timers/promises";
+import { SomaError } from "../../kernel/abi/errors.ts";
+import { SmallDisk } from "../helpers/disk.ts";
+import { until } from "../helpers/system.ts";
+import { config, hyper } from "../services/model/lines.ts";
+import { type Figures, load } from "./figures.ts";
+import { store } from "./jobs.ts";
+import { Rig } from "./rig.ts";
+
+const DISK_MB = 64;
+const SUBMITS = 20;
+/** A submission that found a last bit of room, but none for what follows, is in doubt after this, ms. */
+const TTL = 1_000;
+const ROUNDS = 20;
+const GOES_ON_MS = 2_000;
+
+export async function diskFull(figures: Figures): Promise<void> {
+  const disk = SmallDisk.make(DISK_MB);
+  if ("lacking" in disk) return console.log(`SKIPPED a disk that is full: ${disk.lacking}`);
+  const rig = await Rig.start(disk.path);
+  try {
+    await whileFull(rig, disk, figures);
+  } finally {
+    await rig.stop();
+    disk.remove();
+  }
+}
+
+async function whileFull(rig: Rig, disk: SmallDisk, figures: Figures): Promise<void> {
+  const part = "disk full";
+  const { client } = rig.apps[0]!;
+  const data = await store(rig.person);
+  const submit = (name: string, ttl: number) => {
+    const input = { name, data, config, hyper: { ...hyper, steps: 2 } };
+    return rig.person.call("model.train", input, { ttl, key: name, retry: false }).then(
+      ({ job }) => ({ job, name, code: "OK", message: "", executed: "yes" }),
+      (error: unknown) => {
+        if (!(error instanceof SomaError)) throw error;
+        return { job: undefined, name, code: error.code, message: error.message, executed: error.executed };
+      },
+    );
+  };
+  const { revision } = await client.call("memory.put", { key: "kept", value: 1 });
+  const before = await submit("before", 10_000);
+  disk.fill();
+
+  const answers: Awaited<ReturnType<typeof submit>>[] = [];
+  const took: number[] = [];
+  for (let n = 0; n < SUBMITS; n++) {
+    const asked = performance.now();
+    const answer = await submit(`full-${n}`, TTL);
+    if (answer.executed === "no") took.push(performance.now() - asked);
+    answers.push(answer);
+  }
+  const refused = answers.filter(
+    ({ code, executed, message }) => code === "EIO" && executed === "no" && /make room/.test(message),
+  );
+  const odd = answers.filter((answer) => !refused.includes(answer) && answer.executed !== "maybe");
+  const said = `${answers.length - refused.length} in doubt; EIO: ${refused.at(-1)?.message}`;
+  figures.add(part, `submits refused, of ${SUBMITS}`, refused.length, "", { least: SUBMITS / 2 }, said);
+  figures.add(part, "submits accepted, or refused otherwise", odd.length, "", { most: 0 }, odd[0]?.message);
+  figures.times(part, "refused after", took);
+
+  // The kernel is the one that must write to begin its work.
+  const kernel = (await rig.rows()).find(({ id }) => id === "kernel")!;
+  process.kill(kernel.pid!, "SIGKILL");
+  const failed: string[] = [];
+  const goingOn = async (what: string, call: () => Promise<unknown>) => {
+    await call().catch((error: unknown) => {
+      if (!(error instanceof SomaError)) throw error;
+      failed.push(`${what}: ${error.code} ${error.message}`);
+    });
+  };
+  for (let n = 0; n < ROUNDS; n++) {
+    const ask = { model: "fox", prompt: "the quick", maxTokens: 16, sample: { temperature: 1, seed: n } };
+    await goingOn("generate", () => client.stream("model.generate", ask).result);
+    await goingOn("tokenize", () => client.call("model.tokenize", { model: "fox", text: "the quick" }));
+    await goingOn("whoami", () => client.call("auth.whoami", {}));
+    await goingOn("memory.get", () => client.call("memory.get", { key: "kept" }));
+    await sleep(100);
+  }
+  figures.add(
+    part,
+    "calls that failed",
+    failed.length,
+    "",
+    { most: 0 },
+    `of ${4 * ROUNDS}, load average ${load()}; ${failed[0] ?? ""}`,
+  );
+
+  disk.clear();
+  const roomy = performance.now();
+  let after = await submit("after", 10_000);
+  for (; after.job === undefined && performance.now() < roomy + 30_000; after = await submit("after", 10_000))
+    await sleep(20);
+  figures.add(part, "submit again once there is room", performance.now() - roomy, "ms", { most: GOES_ON_MS });
+  await until(
+    "a new kernel has adopted all",
+    async () => (await rig.rows(400)).some(({ id, pid }) => id === "kernel" && pid !== kernel.pid),
+    rig.system,
+  );
+  await client.call("memory.put", { key: "kept", value: 2, revision });
+  const jobs = [before, ...answers, after].filter(({ executed }) => executed !== "no");
+  await until(
+    "all of them have ended",
+    async () => {
+      const rows = (await rig.person.call("model.jobs", {})).jobs;
+      return rows.length >= jobs.length && rows.every(({ state }) => state === "done");
+    },
+    rig.system,
+    100,
+  );
+  const { models } = await rig.person.call("model.list", {});
+  const made = (name: string) => models.filter((model) => model.name === name).length;
+  figures.add(part, "accepted work lost", [before, after].filter(({ name }) => made(name) === 0).length, "", {
+    most: 0,
+  });
+  figures.add(part, "refused work that was done", refused.filter(({ name }) => made(name) > 0).length, "", { most: 0 });
+  const downs = rig.downs.filter(({ instance }) => instance !== "kernel");
+  figures.add(part, "services that went down", downs.length, "", { most: 0 }, downs[0]?.reason);
+}
