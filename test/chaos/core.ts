@@ -1,6 +1,7 @@
 // Owns faults of what stands below the services: the kernel and the broker killed, and a service that is stopped.
 import { setTimeout as sleep } from "node:timers/promises";
 import { SomaError } from "../../kernel/abi/errors.ts";
+import { LIMITS } from "../../kernel/abi/limits.ts";
 import { services, until } from "../helpers/system.ts";
 import { type Figures, load } from "./figures.ts";
 import type { Load } from "./load.ts";
@@ -11,6 +12,10 @@ const BROKER_MS = 2_000;
 const STOPPED_MS = 4_000;
 /** Failing at once: no timeout, no buffer. */
 const AT_ONCE_MS = 50;
+
+/** The launcher stops everything when kernel or broker die too often: each further fault waits until it is the second lately. */
+const rest = (rounds: number, round: number) =>
+  rounds > LIMITS.intensity && round + 1 < rounds ? sleep(LIMITS.period / 2) : undefined;
 
 const flowing = (rig: Rig, streams: Load) =>
   until("streams flow", () => streams.resumed(performance.now() - 500).length > 0, rig.system, 10);
@@ -41,6 +46,7 @@ export async function kernelKills(rig: Rig, streams: Load, figures: Figures, rou
     twice += doubled.length;
     failed += streams.history.since(killed).filter(({ outcome }) => outcome === "fail" || outcome === "info").length;
     await sleep(FORGIVEN_MS);
+    await rest(rounds, round);
   }
   const part = "kill -9 kernel";
   figures.times(part, "all adopted", adopted, ADOPTED_MS);
@@ -75,6 +81,7 @@ export async function brokerKills(rig: Rig, streams: Load, figures: Figures, rou
     first.push(performance.now() - killed);
     for (const { client } of rig.apps) await until("every app is back", () => client.bus.connected, rig.system, 5);
     await flowing(rig, streams);
+    await rest(rounds, round);
   }
   const part = "kill -9 broker";
   figures.times(part, "first call that succeeds", first, BROKER_MS);

@@ -146,6 +146,8 @@ export class Load {
           continue;
         }
         this.wrong.push(`${app.name}: ${error.code} ${error.message}`);
+        // It may fail at once, for ever: others must have their turn.
+        await new Promise((resolve) => setTimeout(resolve, 50));
       }
     }
   }

@@ -44,15 +44,21 @@ const EXIT_MS = 5_000;
 const fifth = (rounds: number) => Math.ceil(rounds / 5);
 
 export async function run(options: RunOptions): Promise<Figures> {
+  const { say } = options;
   const figures = new Figures();
   const rig = await Rig.start();
+  const load = new Load(rig);
   try {
-    const load = new Load(rig);
     await load.start();
     for (const [name, part] of PARTS) await timed(name, options, () => part(rig, load, figures, options));
     await load.stop();
     await promises(load, figures);
     for (const [name, part] of ALONE) await timed(name, options, () => part(rig, figures, options));
+  } catch (error) {
+    // What was measured until then is worth having, and a load without a system would go on for ever.
+    say(figures.table());
+    void load.stop();
+    throw error;
   } finally {
     figures.add("SIGTERM, all of it", "gone", await rig.stop(), "ms", { most: EXIT_MS });
   }
