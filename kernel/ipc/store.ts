@@ -289,24 +289,28 @@ export async function* readStream(
   const js = jetstream(bus);
   const stream = streamName(store);
   const jsm = await js.jetstreamManager(false);
-  const { state } = await jsm.streams.info(stream);
+  /** The broker may go away at each step. */
+  const guard = <R>(step: Promise<R>): Promise<R> => step.catch((cause) => Promise.reject(storeError(store, cause)));
+  const { state } = await guard(jsm.streams.info(stream));
   const filter = options.subject === undefined ? [...((STORES[store] as Store).subjects ?? [])] : [options.subject];
   const start =
     options.tail === undefined
       ? Math.max(state.first_seq, (options.after ?? 0) + 1)
-      : await tailStart(jsm, stream, filter, state.first_seq, state.last_seq, options.tail);
-  const consumer = await js.consumers.get(stream, {
-    filterSubjects: filter,
-    ...(options.since === undefined
-      ? { opt_start_seq: Math.max(1, start), deliver_policy: DeliverPolicy.StartSequence }
-      : { opt_start_time: new Date(options.since).toISOString(), deliver_policy: DeliverPolicy.StartTime }),
-  });
+      : await guard(tailStart(jsm, stream, filter, state.first_seq, state.last_seq, options.tail));
+  const consumer = await guard(
+    js.consumers.get(stream, {
+      filterSubjects: filter,
+      ...(options.since === undefined
+        ? { opt_start_seq: Math.max(1, start), deliver_policy: DeliverPolicy.StartSequence }
+        : { opt_start_time: new Date(options.since).toISOString(), deliver_policy: DeliverPolicy.StartTime }),
+    }),
+  );
   const last = state.last_seq;
   if (!options.follow && (state.messages === 0 || start > last)) return;
-  const messages = await consumer.consume({ max_messages: 200, expires: 5_000 });
+  const messages = await guard(consumer.consume({ max_messages: 200, expires: 5_000 }));
   options.signal?.addEventListener("abort", () => void messages.close(), { once: true });
   // As it was made: what is filtered out is not pending.
-  let pending = (await consumer.info(true)).num_pending;
+  let pending = (await guard(consumer.info(true))).num_pending;
   // Without `follow` the end is the last message that was there at the start; silence before it is no end.
   const idle = options.follow ? undefined : setInterval(() => ++quiet >= SILENCE && void messages.close(), 1_000);
   let quiet = 0;

@@ -15,6 +15,8 @@ export const KERNEL = "kernel";
 const SAME_MS = 500;
 /** What is left when the kernel orders the end has this long between TERM and KILL. */
 const LEFT_MS = 1_000;
+/** Between looks whether a full disk has room again. */
+const ROOM_MS = 500;
 
 export interface LaunchOptions {
   /** Path of the program to keep: the kernel's. */
@@ -43,6 +45,8 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
   let broker = await options.startBroker(undefined);
   let brokerUp = true;
   let brokerSince = Date.now();
+  /** It was said that the broker waits for room. */
+  let roomless = false;
   let kernel: ChildProcess | undefined;
   const hang = new HangWatch();
   let ending = false;
@@ -95,11 +99,13 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
       // The first one was started before anything else.
       if (!brokerUp) broker = await options.startBroker(broker.url);
     } catch (error) {
+      if ((error as NodeJS.ErrnoException).code === "ENOSPC") return startWithRoom(error as Error);
       say(`the broker does not start: ${(error as Error).message}`);
       return keptBroker.send({ type: "DIED", at: performance.now() });
     }
     // An end that came during the start has found no broker to stop.
     if (ending) return void broker.stop();
+    roomless = false;
     brokerSince = brokerUp ? brokerSince : Date.now();
     brokerUp = true;
     report(brokerState());
@@ -107,6 +113,14 @@ export async function launch(options: LaunchOptions): Promise<Launcher> {
     const { code, signal } = await broker.exited;
     if (!ending) say(`the broker died (${signal ?? code}): restarting it`);
     keptBroker.send({ type: "DIED", at: performance.now() });
+  }
+
+  /** No death that counts: what is missing is room, and that comes when somebody makes some. */
+  async function startWithRoom({ message }: Error): Promise<void> {
+    if (!roomless) say(`the broker waits for room on the disk, make some: ${message}`);
+    roomless = true;
+    await sleep(ROOM_MS);
+    if (!ending) await startBroker();
   }
 
   function startKernel(): void {

@@ -68,8 +68,17 @@ export function takeLock(directory: string): Lock {
       .map(Number)
       .filter(Number.isInteger)
       .sort((a, b) => b - a);
+  const prepare = (holders: Holder[]) => {
+    try {
+      // Nobody is an empty file, so that a lock can be released on a full disk.
+      writeFileSync(draft, holders.length === 0 ? "" : JSON.stringify(holders), { mode: 0o600 });
+    } catch (error) {
+      rmSync(draft, { force: true });
+      throw error;
+    }
+  };
   const write = (path: string, holders: Holder[]) => {
-    writeFileSync(draft, JSON.stringify(holders), { mode: 0o600 });
+    prepare(holders);
     renameSync(draft, path);
   };
   const holders = [holderOf(process.pid)];
@@ -78,7 +87,7 @@ export function takeLock(directory: string): Lock {
     const holder = holdersIn(join(directory, String(highest))).find(isAlive);
     if (holder) throw new LockHeld(directory, holder);
     const mine = join(directory, String(highest + 1));
-    writeFileSync(draft, JSON.stringify(holders), { mode: 0o600 });
+    prepare(holders);
     if (!linked(draft, mine)) continue;
     rmSync(draft);
     // A rival may have gone past the number that I have just filled: then it was cleared away, and the rival holds.
@@ -96,7 +105,8 @@ export function takeLock(directory: string): Lock {
 
 function holdersIn(path: string): Holder[] {
   try {
-    return JSON.parse(readFileSync(path, "utf8")) as Holder[];
+    const text = readFileSync(path, "utf8");
+    return text === "" ? [] : (JSON.parse(text) as Holder[]);
   } catch (error) {
     // No file yet, or a rival cleared it away: the link that follows finds out.
     if ((error as NodeJS.ErrnoException).code === "ENOENT") return [];

@@ -13,7 +13,9 @@ const SUBMITS = 20;
 /** A submission that found a last bit of room, but none for what follows, is in doubt after this, ms. */
 const TTL = 1_000;
 const ROUNDS = 20;
-const GOES_ON_MS = 2_000;
+/** Long enough for whoever tries again without waiting for room to give up: kept.ts. */
+const AWAY_MS = 5_000;
+const GOES_ON_MS = 5_000;
 
 export async function diskFull(figures: Figures): Promise<void> {
   const disk = SmallDisk.make(DISK_MB);
@@ -62,9 +64,10 @@ async function whileFull(rig: Rig, disk: SmallDisk, figures: Figures): Promise<v
   figures.add(part, "refusals that do not say why", refused.length - clear.length, "", { most: 0 });
   figures.times(part, "refused after", took);
 
-  // The kernel is the one that must write to begin its work.
-  const kernel = (await rig.rows()).find(({ id }) => id === "kernel")!;
-  process.kill(kernel.pid!, "SIGKILL");
+  // A kernel has to write before it can begin its work.
+  const rows = await rig.rows();
+  const pidOf = (name: string) => rows.find(({ id }) => id === name)!.pid!;
+  process.kill(pidOf("kernel"), "SIGKILL");
   const failed: string[] = [];
   const goingOn = async (what: string, call: () => Promise<unknown>) => {
     await call().catch((error: unknown) => {
@@ -89,6 +92,9 @@ async function whileFull(rig: Rig, disk: SmallDisk, figures: Figures): Promise<v
     `of ${4 * ROUNDS}, load average ${load()}; ${failed[0] ?? ""}`,
   );
 
+  // Without room nothing that died can begin again, and nobody gives up for it.
+  process.kill(pidOf("broker"), "SIGKILL");
+  await sleep(AWAY_MS);
   disk.clear();
   const roomy = performance.now();
   let after = await submit("after", 10_000);
@@ -97,9 +103,10 @@ async function whileFull(rig: Rig, disk: SmallDisk, figures: Figures): Promise<v
   figures.add(part, "submit again once there is room", performance.now() - roomy, "ms", { most: GOES_ON_MS });
   await until(
     "a new kernel has adopted all",
-    async () => (await rig.rows(400)).some(({ id, pid }) => id === "kernel" && pid !== kernel.pid),
+    async () => (await rig.rows(400)).some(({ id, pid }) => id === "kernel" && pid !== pidOf("kernel")),
     rig.system,
   );
+  await until("the app is back", () => client.bus.connected, rig.system);
   await client.call("memory.put", { key: "kept", value: 2, revision });
   const taken = [before, ...accepted, after];
   await until(
@@ -119,5 +126,12 @@ async function whileFull(rig: Rig, disk: SmallDisk, figures: Figures): Promise<v
   const undone = refused.filter((answer) => made(answer) > 0).length;
   figures.add(part, "work done twice, or though it was refused", doubled + undone, "", { most: 0 });
   const downs = rig.downs.filter(({ instance }) => instance !== "kernel");
-  figures.add(part, "services that went down", downs.length, "", { most: 0 }, downs[0]?.reason);
+  figures.add(
+    part,
+    "services that went down",
+    downs.length,
+    "",
+    { most: 0 },
+    downs.map(({ instance, reason }) => `${instance} ${reason}`).join("; "),
+  );
 }
