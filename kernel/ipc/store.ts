@@ -297,14 +297,11 @@ export async function* readStream(
     options.tail === undefined
       ? Math.max(state.first_seq, (options.after ?? 0) + 1)
       : await guard(tailStart(jsm, stream, filter, state.first_seq, state.last_seq, options.tail));
-  const consumer = await guard(
-    js.consumers.get(stream, {
-      filterSubjects: filter,
-      ...(options.since === undefined
-        ? { opt_start_seq: Math.max(1, start), deliver_policy: DeliverPolicy.StartSequence }
-        : { opt_start_time: new Date(options.since).toISOString(), deliver_policy: DeliverPolicy.StartTime }),
-    }),
-  );
+  const from =
+    options.since === undefined
+      ? { opt_start_seq: Math.max(1, start), deliver_policy: DeliverPolicy.StartSequence }
+      : { opt_start_time: new Date(options.since).toISOString(), deliver_policy: DeliverPolicy.StartTime };
+  const consumer = await guard(js.consumers.get(stream, { filterSubjects: filter, ...from }));
   const last = state.last_seq;
   if (!options.follow && (state.messages === 0 || start > last)) return;
   const messages = await guard(consumer.consume({ max_messages: 200, expires: 5_000 }));
