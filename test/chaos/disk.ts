@@ -126,12 +126,13 @@ async function whileFull(rig: Rig, disk: SmallDisk, figures: Figures): Promise<v
   const undone = refused.filter((answer) => made(answer) > 0).length;
   figures.add(part, "work done twice, or though it was refused", doubled + undone, "", { most: 0 });
   const downs = rig.downs.filter(({ instance }) => instance !== "kernel");
+  // More than the one at a time that may be taken for hanging (leases.ts) would be a mass kill.
   figures.add(
     part,
     "services that went down",
     downs.length,
     "",
-    { most: 0 },
+    { most: 1 },
     downs.map(({ instance, reason }) => `${instance} ${reason}`).join("; "),
   );
 }
