@@ -19,6 +19,8 @@ type Training = Input<"model.train"> & { hyper: object };
 
 const STEPS = 100;
 const EVERY = 10;
+/** Without a checkpoint, and more than can be done between three kills: one that ends shows nothing. */
+const POISON_STEPS = 20_000;
 
 export async function jobs(rig: Rig, figures: Figures): Promise<void> {
   const data = await store(rig.person);
@@ -86,7 +88,7 @@ export async function jobs(rig: Rig, figures: Figures): Promise<void> {
   const { models } = await rig.person.call("model.list", {});
   figures.add(part, "models made", models.filter(({ name }) => name === "storm").length, "", { most: 1 });
 
-  await poison(rig, figures, training("poison", 1_000, 1_000), training("after", EVERY, 20), ended, step);
+  await poison(rig, figures, training("poison", POISON_STEPS, POISON_STEPS), training("after", EVERY, 20), ended, step);
   await full(rig, figures, training("refused"));
 }
 
@@ -102,12 +104,9 @@ async function poison(
   const job = await submit(rig.person, bad);
   const after = await submit(rig.person, good);
   for (let crash = 1; crash <= 3; crash++) {
-    await until(
-      "it trains",
-      async () => (await step(job)) > 0 && (await attempts(rig.person, job)) >= crash,
-      rig.system,
-      20,
-    );
+    // The row still tells the step of the run before. Killed before it has begun the next, a worker has not died of this job.
+    const before = await step(job);
+    await until("it trains", async () => (await step(job)) !== before, rig.system, 20);
     const { pid, epoch } = await rig.row("device-1");
     process.kill(pid!, "SIGKILL");
     await rig.answering("device", epoch!);
@@ -158,8 +157,6 @@ async function full(rig: Rig, figures: Figures, training: Training): Promise<voi
 async function submit(client: Client, input: Training): Promise<string> {
   return (await client.call("model.train", input)).job;
 }
-
-const attempts = async (client: Client, job: string) => (await client.call("model.job", { job })).attempts;
 
 export async function store(client: Client): Promise<string> {
   const bytes = Buffer.from(`${lines.join("\n")}\n`);

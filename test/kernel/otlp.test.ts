@@ -3,6 +3,8 @@ import { createServer } from "node:http";
 import type { AddressInfo } from "node:net";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { encode } from "../../kernel/abi/codec.ts";
+import { readSpans } from "../../kernel/otlp.ts";
 import { AUTH, STANDIN, System, until } from "../helpers/system.ts";
 
 interface Sent {
@@ -71,6 +73,14 @@ test("spans of every service reach the endpoint that is set, with their parents,
   assert.ok(stat.attributes.some(({ key, value }) => key === "soma.caller" && value.stringValue === "person"));
   const [began, ended] = [Number(stat.startTimeUnixNano) / 1e6, Number(stat.endTimeUnixNano) / 1e6];
   assert.ok(began > from - 1_000 && began <= ended && ended < Date.now() + 1_000, `${from} ${began} ${ended}`);
+});
+
+test("garbage instead of spans is dropped, and its sender crashes no kernel", () => {
+  const span = { trace: "ab", span: "cd", parent: "", name: "memory.stat", actor: "memory-1", epoch: 1, at: 1, ms: 1 };
+  assert.equal(readSpans(encode([span])), [span]);
+  const garbage = [undefined, 7, "x", {}, [7], [null], [{ ...span, at: "now" }], [{ ...span, figures: [[]] }]];
+  for (const value of garbage) assert.equal(readSpans(encode(value ?? null)), [], JSON.stringify(value));
+  assert.equal(readSpans(Uint8Array.of(0xc1)), [], "no MessagePack");
 });
 
 test.run();
