@@ -62,7 +62,7 @@ export function calls(model: Model): Handlers<"model"> {
       if (job) model.beginJob(job);
       return { job: id };
     },
-    job: ({ job }, request) => jobs.find(job, askerOf(request)),
+    job: ({ job }, request) => ({ ...jobs.find(job, askerOf(request)), curve: jobs.curve(job) }),
     jobs: (_, request) => ({ jobs: jobs.list(askerOf(request)) }),
     follow: ({ job }, request) => {
       jobs.find(job, askerOf(request));

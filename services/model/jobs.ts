@@ -7,8 +7,9 @@ import type { Output } from "../../kernel/abi/syscalls.ts";
 import type { Kv } from "../../kernel/ipc/store.ts";
 import type { TrainInput } from "./hyper.ts";
 import { FINAL, type Job } from "./job.ts";
+import type { LossPoint } from "./record.ts";
 
-type Row = Output<"model.job">;
+type Row = Output<"model.follow">;
 
 interface Stored {
   job: Job;
@@ -128,6 +129,10 @@ export class Jobs {
     if (found === undefined || !maySee(found.job, asker))
       throw new SomaError("ENOENT", `no job "${id}": see "soma job ls"`);
     return this.row(id);
+  }
+
+  curve(id: string): LossPoint[] {
+    return this.rows.get(id)!.job.curve;
   }
 
   list(asker: string): Row[] {

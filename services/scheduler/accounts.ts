@@ -13,6 +13,8 @@ export interface Account extends Share {
   active: number;
   /** Own virtual time of its sequence that was picked last: where a new one of its joins. */
   reach: number;
+  /** How often one of its sequences gave its room up to another app, since this instance started. */
+  preempted: number;
 }
 
 export interface SavedAccount {
@@ -40,7 +42,16 @@ export class Accounts {
   get(principal: string): Account {
     let account = this.accounts.get(principal);
     if (account === undefined) {
-      account = { principal, weight: this.weightOf(principal), virtual: 0, tokens: 0, ahead: 0, active: 0, reach: 0 };
+      account = {
+        principal,
+        weight: this.weightOf(principal),
+        virtual: 0,
+        tokens: 0,
+        ahead: 0,
+        active: 0,
+        reach: 0,
+        preempted: 0,
+      };
       this.accounts.set(principal, account);
     }
     return account;

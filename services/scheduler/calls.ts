@@ -56,11 +56,12 @@ export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
     },
     policy: () => ({
       policy: queue.policy,
-      shares: [...queue.accounts.values()].map(({ principal, weight, tokens, virtual }) => ({
+      shares: [...queue.accounts.values()].map(({ principal, weight, tokens, virtual, preempted }) => ({
         principal,
         weight,
         tokens,
         virtualTime: virtual,
+        preempted,
       })),
     }),
   };

@@ -13,22 +13,27 @@ import { driverCommands } from "./commands/driver.ts";
 import { gatewayCommands } from "./commands/gateway.ts";
 import { grantCommands } from "./commands/grant.ts";
 import { inspectCommands } from "./commands/inspect.ts";
+import { jobCommands } from "./commands/job.ts";
 import { keepCommands } from "./commands/keep.ts";
 import { keyCommands } from "./commands/key.ts";
+import { memCommands } from "./commands/mem.ts";
 import { metricsCommands } from "./commands/metrics.ts";
 import { modelCommands } from "./commands/model.ts";
 import { rightsCommands } from "./commands/rights.ts";
 import { systemCommands } from "./commands/system.ts";
+import { topCommands } from "./commands/top.ts";
 import { traceCommands } from "./commands/trace.ts";
 
 export const COMMANDS: readonly Command[] = [
   ...systemCommands,
+  ...topCommands,
   ...inspectCommands,
   ...callCommands,
   ...auditCommands,
   ...traceCommands,
   ...metricsCommands,
   ...modelCommands,
+  ...jobCommands,
   ...doctorCommands,
   ...driverCommands,
   ...appCommands,
@@ -36,6 +41,7 @@ export const COMMANDS: readonly Command[] = [
   ...rightsCommands,
   ...gatewayCommands,
   ...keyCommands,
+  ...memCommands,
   ...keepCommands,
   ...contextCommands,
 ];

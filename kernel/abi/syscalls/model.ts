@@ -101,6 +101,8 @@ export const jobRow = z.object({
   result: record.optional(),
 });
 
+const lossPoint = z.object({ step: count, loss: z.number(), validationLoss: z.number().optional() });
+
 export const model = table({
   generate: {
     kind: "stream",
@@ -267,7 +269,8 @@ export const model = table({
     idempotent: true,
     ttl: 3_000,
     input: z.object({ job: z.string() }),
-    output: jobRow,
+    /** `curve`: losses over steps, thinned to some hundred points. */
+    output: jobRow.extend({ curve: z.array(lossPoint) }),
   },
   jobs: {
     kind: "call",

@@ -210,7 +210,16 @@ export const scheduler = table({
     input: none,
     output: z.object({
       policy: z.string(),
-      shares: z.array(z.object({ principal: z.string(), weight: z.number(), tokens: count, virtualTime: z.number() })),
+      shares: z.array(
+        z.object({
+          principal: z.string(),
+          weight: z.number(),
+          tokens: count,
+          virtualTime: z.number(),
+          /** How often it gave its room up to another app. */
+          preempted: count,
+        }),
+      ),
     }),
   },
 });

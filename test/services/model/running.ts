@@ -77,7 +77,7 @@ export async function startRunning() {
     },
     /** Follows a job to its end. */
     async follow(job: string) {
-      const rows: Output<"model.job">[] = [];
+      const rows: Output<"model.follow">[] = [];
       const stream = client.stream("model.follow", { job });
       for await (const row of stream) rows.push(row);
       return { rows, end: await stream.result };

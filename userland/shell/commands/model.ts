@@ -1,17 +1,16 @@
 // Owns the commands about models and jobs.
 import { createReadStream, statSync } from "node:fs";
 import { resolve } from "node:path";
-import asciichart from "asciichart";
 import { SomaError } from "../../../kernel/abi/errors.ts";
 import { LIMITS } from "../../../kernel/abi/limits.ts";
-import type { Input, Output } from "../../../kernel/abi/syscalls.ts";
+import type { Input } from "../../../kernel/abi/syscalls.ts";
 import type { Soma } from "../../sdk/soma.ts";
-import type { Command, Env, Shown } from "../command.ts";
-import { trainingBar, transferBar } from "../render/progress.ts";
+import type { Command } from "../command.ts";
+import { type LossPoint, lossChart } from "../render/curve.ts";
+import { transferBar } from "../render/progress.ts";
 import { table } from "../render/table.ts";
-import { bytes, clock, duration } from "../render/units.ts";
-
-type Job = Output<"model.job">;
+import { bytes } from "../render/units.ts";
+import { followJob } from "./job.ts";
 
 export const modelCommands: Command[] = [
   {
@@ -42,12 +41,11 @@ export const modelCommands: Command[] = [
     example: "soma model show default",
     async run(env, [model = ""]) {
       const row = await (await env.soma()).model.show({ model });
-      const curve = (row.record.curve as { loss: number }[] | undefined)?.map(({ loss }) => loss) ?? [];
-      const { curve: _, ...record } = row.record;
-      const chart = curve.length > 1 ? `\nloss\n${asciichart.plot(sampled(curve, 60), { height: 8 })}\n` : "";
+      const { curve, ...record } = row.record;
+      const chart = lossChart((curve as LossPoint[] | undefined) ?? []);
       return {
         json: row,
-        text: `${row.name}@${row.version} ${row.aliases.join(" ")}\n${chart}\n${JSON.stringify(record, null, 2)}`,
+        text: `${row.name}@${row.version} ${row.aliases.join(" ")}\n${chart && `\n${chart}\n`}\n${JSON.stringify(record, null, 2)}`,
       };
     },
   },
@@ -205,77 +203,7 @@ export const modelCommands: Command[] = [
       return { json: end, text: "" };
     },
   },
-  {
-    name: "job ls",
-    what: "list jobs",
-    example: "soma job ls",
-    async run(env) {
-      const { jobs } = await (await env.soma()).model.jobs({});
-      const rows = jobs.map((j) => [
-        j.id,
-        j.kind,
-        j.model,
-        j.owner,
-        j.state,
-        j.progress ? `${j.progress.step}/${j.progress.steps}` : "",
-        j.progress?.loss.toFixed(4),
-        clock(j.submittedAt),
-        j.error,
-      ]);
-      return {
-        json: jobs,
-        text: table(["JOB", "KIND", "MODEL", "FOR", "STATE", ">STEP", ">LOSS", "SINCE", "ERROR"], rows),
-      };
-    },
-  },
-  {
-    name: "job show",
-    args: "<job>",
-    what: "show a job",
-    example: "soma job show j1",
-    async run(env, [job = ""]) {
-      const row = await (await env.soma()).model.job({ job });
-      return { json: row, text: JSON.stringify(row, null, 2) };
-    },
-  },
-  {
-    name: "job watch",
-    args: "<job>",
-    what: "follow a job until it ends",
-    example: "soma job watch j1",
-    run: (env, [job = ""]) => followJob(env, job),
-  },
-  {
-    name: "job cancel",
-    args: "<job>",
-    what: "cancel a job; its last checkpoint stays",
-    example: "soma job cancel j1",
-    async run(env, [job = ""]) {
-      const row = await (await env.soma()).model.stop({ job });
-      return { json: row, text: `${row.id}: ${row.state}` };
-    },
-  },
 ];
-
-/** Shows a bar until the job ends. Breaking off leaves the job running. */
-export async function followJob(env: Pick<Env, "soma" | "signal" | "json">, job: string): Promise<Shown> {
-  const stream = (await env.soma()).model.follow({ job }, { signal: env.signal });
-  const bar = trainingBar();
-  for await (const { progress } of stream) if (progress && !env.json) bar.update(progress);
-  bar.stop();
-  const end = await stream.result;
-  if (end.state !== "done")
-    throw new SomaError(
-      end.state === "canceled" ? "ECANCELED" : "EINVAL",
-      `${end.model}: ${end.state}${end.error ? `, ${end.error}` : ""}`,
-    );
-  return { json: end, text: `${end.model}: ${outcome(end)}` };
-}
-
-function outcome(job: Job): string {
-  const loss = job.progress ? `, loss ${job.progress.loss.toFixed(4)}` : "";
-  return `${job.state} after ${duration(job.updatedAt - job.submittedAt)}${loss}`;
-}
 
 /** Sends a file as a blob; returns its reference. */
 async function upload(soma: Soma, file: string): Promise<string> {
@@ -299,9 +227,4 @@ function json(text: unknown, option: string): Record<string, unknown> {
   } catch (cause) {
     throw new SomaError("EINVAL", `${option} must be JSON, such as '{"steps":200}'`, { cause });
   }
-}
-
-function sampled(values: number[], count: number): number[] {
-  if (values.length <= count) return values;
-  return Array.from({ length: count }, (_, i) => values[Math.floor((i * values.length) / count)]!);
 }

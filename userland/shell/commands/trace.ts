@@ -63,10 +63,14 @@ export const traceCommands: Command[] = [
   },
 ];
 
+/** Calls of the model service that compute nothing: nobody asks where their time went. */
+const BOOKKEEPING = new Set(["model.list", "model.show", "model.jobs", "model.job", "model.follow", "model.stat"]);
+
 /** The id of the newest call of a model that is over: what a person mostly means. ENOENT from the kernel when there is none. */
 async function newest(soma: Awaited<ReturnType<Parameters<Command["run"]>[0]["soma"]>>): Promise<string> {
   let last = "last";
-  for await (const { calls } of soma.kernel.traces({ call: "model", tail: 1 })) last = calls.at(-1)?.id ?? last;
+  for await (const { calls } of soma.kernel.traces({ call: "model", tail: 100 }))
+    last = calls.findLast(({ name }) => !BOOKKEEPING.has(name))?.id ?? last;
   return last;
 }
 
