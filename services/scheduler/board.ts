@@ -253,10 +253,8 @@ export class Board {
       const first = foremost(policy, waiting)?.first;
       if (slot.ready.size === 0 && first === undefined) this.takeOver(slots, slot);
       const parked = victims(slot, first, policy);
-      for (const victim of parked) {
-        victim.account.preempted += 1;
-        this.park(victim, slot);
-      }
+      for (const victim of parked) this.park(victim, slot);
+      for (const { account } of parked) account.preempted += 1;
       const chosen = choose(slot, waiting, policy, this.charges, new Balance(slots));
       if (chosen.length > 0) return { ...this.handover(slot, chosen), park: parked.map(({ id }) => id) };
     }

@@ -4,7 +4,7 @@ import { DEFER, type Handlers } from "../../kernel/ipc/server.ts";
 import type { Board } from "./board.ts";
 import type { Effects } from "./effects.ts";
 import { partName } from "./parts.ts";
-import type { Sequence } from "./sequence.ts";
+import { blocksOf, type Sequence } from "./sequence.ts";
 
 export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
   return {
@@ -27,6 +27,7 @@ export function calls(queue: Board, effects: Effects): Handlers<"scheduler"> {
         ids: sequence.input.ids.length,
         newTokens: sequence.newIds.length,
         maxNew: sequence.input.maxNew,
+        blocks: sequence.device === undefined ? 0 : blocksOf(sequence),
         waitedMs: (sequence.firstRunAt ?? performance.now()) - sequence.arrivedAt,
         why: queue.why(sequence),
       })),

@@ -97,6 +97,8 @@ export const scheduler = table({
           ids: count,
           newTokens: count,
           maxNew: count,
+          /** KV blocks that are set aside for it on its device; 0 where it has none. */
+          blocks: count,
           waitedMs: z.number(),
           why: z.string(),
         }),

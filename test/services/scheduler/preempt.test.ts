@@ -37,6 +37,10 @@ test("apps take turns where KV is short: their tokens are those of each alone", 
   assert.ok(parked! > 0, "somebody was put aside");
   assert.ok(inPlace! + restored! > 0, "and went on with its KV");
   assert.ok(written! > 0, "others needed the room");
+  const { shares } = await system.client.call("scheduler.policy", {});
+  const preempted = shares.filter(({ principal }) => /^app-/.test(principal)).map(({ preempted }) => preempted);
+  const given = preempted.reduce((sum, one) => sum + one, 0);
+  assert.ok(given >= parked!, `each time counts for the app that gave way: ${given} of ${parked}`);
 });
 
 test("a device killed while sequences stand aside costs no token", async () => {

@@ -1,5 +1,4 @@
 // Owns what `soma top` shows: who uses the devices, computed from two looks at the system. Pure.
-import { BLOCK_TOKENS } from "../../../kernel/abi/limits.ts";
 import type { Output } from "../../../kernel/abi/syscalls.ts";
 import { table } from "./table.ts";
 import { bytes, clock } from "./units.ts";
@@ -62,7 +61,6 @@ export function frame(before: Look, now: Look): Frame {
   const apps = made.map(({ principal, made, tokens, preempted }): AppRow => {
     const sequences = now.queue.sequences.filter((one) => one.principal === principal);
     const count = (state: string) => sequences.filter((one) => one.state === state).length;
-    const held = sequences.filter(({ device }) => device !== undefined);
     return {
       app: principal,
       tokensPerSecond: made / seconds,
@@ -70,7 +68,7 @@ export function frame(before: Look, now: Look): Frame {
       running: count("running"),
       waiting: count("waiting"),
       paused: count("paused"),
-      kvBlocks: held.reduce((total, { ids, maxNew }) => total + Math.ceil((ids + maxNew) / BLOCK_TOKENS), 0),
+      kvBlocks: sequences.reduce((total, { blocks }) => total + blocks, 0),
       preemptions: preempted,
     };
   });
