@@ -26,9 +26,6 @@ export type Report = Pick<Output<"device.list">, "device" | "budgetBytes"> & {
   epoch?: number | undefined;
 };
 
-/** Short now, perhaps not in a moment: others finish, or models are evicted. */
-const RETRY_MS = 250;
-
 export function usedBytes({ holders }: Budget, kind?: Holding["kind"]): number {
   return Object.values(holders).reduce(
     (sum, held) => sum + (kind === undefined || held.kind === kind ? held.bytes : 0),
@@ -43,16 +40,18 @@ export function freeBytes(budget: Budget | undefined): number {
 
 /**
  * Sets what `holder` holds to `bytes`, more or less than before. Throws EAGAIN with the figures when others hold too much,
- * ENOMEM when the device is too small even if empty; then nothing changes.
+ * ENOMEM when the device is too small even if empty; then nothing changes. `wait`: ms until so many bytes more are expected free.
  */
 export function reserve(
   budgets: Budgets,
   { device, holder, kind, bytes, principal }: Input<"memory.reserve">,
+  wait: (short: number) => number,
 ): Budgets {
   const budget = own(budgets, device);
   if (budget === undefined) {
-    throw new SomaError("EAGAIN", `${device} has not said yet what it has: try again shortly`, {
-      retryAfterMs: RETRY_MS,
+    const retryAfterMs = wait(bytes);
+    throw new SomaError("EAGAIN", `${device} has not said yet what it has: try again in ${retryAfterMs} ms`, {
+      retryAfterMs,
     });
   }
   const before = own(budget.holders, holder);
@@ -62,7 +61,9 @@ export function reserve(
   if (bytes > free && bytes > (before?.bytes ?? 0)) {
     const figures = `${device} has ${mb(free)} of ${mb(budget.totalBytes)} free, and "${holder}" asks for ${mb(bytes)}`;
     if (bytes > budget.totalBytes) throw new SomaError("ENOMEM", `${figures}: use a smaller model, int8, or less KV`);
-    throw new SomaError("EAGAIN", `${figures}: unload a model, or try again`, { retryAfterMs: RETRY_MS });
+    const retryAfterMs = wait(bytes - free);
+    const next = `unload a model, or try again in ${retryAfterMs} ms, when so much is expected to be free`;
+    throw new SomaError("EAGAIN", `${figures}: ${next}`, { retryAfterMs });
   }
   const holding = {
     kind,

@@ -32,7 +32,7 @@ await runService("memory", async ({ bus, client, server, log, recorder, metrics,
         ask: (_, { device }) => void effects.ask(device),
       },
     }),
-    { id: "memory", inspect: recorder.inspect },
+    { id: "memory", input: { now: () => performance.now() }, inspect: recorder.inspect },
   );
   machine.subscribe({ error: crash });
   effects.listen();

@@ -75,7 +75,7 @@ export const memory = serviceProgram(async ({ bus, bucket, client, server, log, 
         ask: (_, { device }) => void effects.ask(device),
       },
     }),
-    { id: "memory" },
+    { id: "memory", input: { now: () => performance.now() } },
   );
   machine.subscribe({
     error: crash,

@@ -89,6 +89,7 @@ const MACHINES: Machine[] = [
   {
     file: "services/memory/machine.ts",
     machine: memoryMachine as never,
+    inputs: [{ now: () => now }],
     events: [
       { type: "report", report: { device: "d", budgetBytes: 1, models: [] } },
       { type: "down", device: "d" },
