@@ -119,7 +119,11 @@ export class Parking {
     const sequence = { ...openSequence(seq, start, kv.open()), ids, pos, prompt, scores, hidden };
     const from = this.now();
     try {
-      const bytes = fill(loaded, kv, sequence.table, saved, files, (table, tokens) => this.grow(table, tokens));
+      const bytes = fill(loaded, kv, sequence.table, saved, files, {
+        grow: (table, tokens) => this.grow(table, tokens),
+        // It does not wait for room: it is computed again.
+        soon: () => undefined,
+      });
       this.reading.add(bytes, this.now() - from);
       this.counts.restored += 1;
       this.counts.bytesRead += bytes;

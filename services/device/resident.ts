@@ -8,6 +8,8 @@ import type { Files } from "./files.ts";
 import { Kv } from "./kv.ts";
 import type { Outbox } from "./outbox.ts";
 import { Parking, type ParkingOptions } from "./parking.ts";
+import { Rate } from "./rate.ts";
+import { untilFree } from "./room.ts";
 import * as sequences from "./sequence.ts";
 import { openSequence, type Sequence } from "./sequence.ts";
 import { fill, find, save, snapshotName } from "./snapshot.ts";
@@ -46,6 +48,8 @@ export class Resident {
   /** Quanta that came before this moment end without a step. */
   private clearedAt = 0;
   private readonly waste = new Waste();
+  /** Tokens of all sequences together. */
+  private readonly pace = new Rate();
 
   constructor(
     readonly model: string,
@@ -107,6 +111,7 @@ export class Resident {
       for (const one of report.seqs) this.trace(one, plan.run.length, arrivedAt, from);
       for (const one of report.seqs) this.take(one, plan.reports);
       this.waste.add(report.ms, report.lostMs);
+      this.pace.add(report.computedTokens, report.ms);
       // Steps of many rows tell how fast prefill is; decoding steps of few rows do not.
       if (report.computedTokens >= PREFILL_ROWS * report.steps)
         this.parking.prefill.add(report.computedTokens, report.ms);
@@ -194,9 +199,10 @@ export class Resident {
     const { numerics: _, ...rest } = saved.head;
     const sequence: Sequence = { ...rest, id: seq, table: this.kv.open(), leaving: undefined };
     try {
-      fill(this.loaded, this.kv, sequence.table, saved, this.files, (table, tokens) =>
-        this.parking.grow(table, tokens),
-      );
+      fill(this.loaded, this.kv, sequence.table, saved, this.files, {
+        grow: (table, tokens) => this.parking.grow(table, tokens),
+        soon: (blocks) => untilFree(this.sequences.values(), blocks, this.pace),
+      });
     } catch (error) {
       this.kv.close(sequence.table);
       throw error;

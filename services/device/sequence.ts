@@ -40,6 +40,11 @@ function remaining(sequence: Sequence): number {
   return Math.max(0, sequence.start.maxNew - generated(sequence));
 }
 
+/** Tokens that it still has to compute, at most. */
+export function left(sequence: Sequence): number {
+  return Math.max(0, sequence.ids.length - sequence.pos) + remaining(sequence);
+}
+
 /** How many of its ids need not be computed if others have: not the last, whose logits are wanted, nor any that is asked about itself. */
 function shareable({ start, ids }: Sequence): number {
   if (start.mode === "embed" && poolingOf(start) === "mean") return 0;

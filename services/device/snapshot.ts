@@ -11,8 +11,14 @@ import type { Sequence, Start } from "./sequence.ts";
 
 /** Then: u32 length of the head, the head as JSON, the block that is not full. */
 const MAGIC = "soma.kv.2";
-/** Blocks come free at ends of quanta, which are this long at most. */
-const RETRY_MS = 250;
+
+/** Where blocks come from. */
+export interface Room {
+  /** Makes a table long enough for so many tokens; false: it got what there was. */
+  grow: (table: Table, tokens: number) => boolean;
+  /** ms until so many blocks more are expected free; undefined where nobody knows. */
+  soon: (blocks: number) => number | undefined;
+}
 
 export interface Head {
   /** Equal arithmetic and weights: else the KV means nothing here. */
@@ -72,9 +78,9 @@ export function find(name: string, numerics: string, files: Files): Saved | unde
 }
 
 /**
- * Fills an empty table with a snapshot's KV: what is cached here is shared, the rest is read. `grow` makes a table long enough,
- * or says that it cannot. Returns the bytes read. EAGAIN without blocks, ENOENT or EINVAL when files are gone or broken; then
- * the table must be closed.
+ * Fills an empty table with a snapshot's KV: what is cached here is shared, the rest is read. Returns the bytes
+ * read. EAGAIN without blocks, with the time when they are expected; ENOENT or EINVAL when files are gone or broken; then the
+ * table must be closed.
  */
 export function fill(
   loaded: LoadedModel,
@@ -82,18 +88,21 @@ export function fill(
   table: Table,
   { name, head, tail }: Saved,
   files: Files,
-  grow: (table: Table, tokens: number) => boolean,
+  room: Room,
 ): number {
   const { ids, pos } = head;
   const whole = Math.floor(pos / BLOCK_TOKENS);
   // A score writes its last position again: the block of that one must be its own.
   const common = head.start.mode === "score" ? pos - 1 : pos;
   const cached = kv.share(table, ids, common) / BLOCK_TOKENS;
-  if (!grow(table, pos)) {
+  if (!room.grow(table, pos)) {
     const needed = Math.ceil(pos / BLOCK_TOKENS) - table.blocks.length;
-    throw new SomaError("EAGAIN", `${needed} KV blocks are missing, ${kv.free} are free: wait until others end`, {
-      retryAfterMs: RETRY_MS,
-    });
+    const soon = room.soon(needed);
+    throw new SomaError(
+      "EAGAIN",
+      `${needed} KV blocks are missing, ${kv.free} are free: wait until others end`,
+      soon === undefined ? {} : { retryAfterMs: Math.ceil(soon) },
+    );
   }
   let bytes = tail.length;
   for (const [i, block] of blockNames(head.numerics, ids, whole).entries()) {

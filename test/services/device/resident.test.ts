@@ -4,6 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import type { SomaError } from "../../../kernel/abi/errors.ts";
 import type { LoadedModel, Quantum, QuantumReport } from "../../../services/device/drivers/driver.ts";
 import { Files } from "../../../services/device/files.ts";
 import type { RunInput } from "../../../services/device/model.ts";
@@ -42,6 +43,8 @@ function startResident(blocks = 32, lostMs = 0) {
         });
       }),
     cancel: (_: string, seq?: string) => canceled.push(seq),
+    readBlocks: (some: readonly number[]) => new Uint8Array(4 * some.length),
+    writeBlocks: () => {},
     abandon: (quantum: string) => canceled.push(`all of ${quantum}`),
   } as unknown as LoadedModel;
   return { resident: new Resident("m", "fake", loaded, aside), given, ends, canceled };
@@ -173,6 +176,31 @@ test("of several with the same prefix one computes it, and the others share its 
     (await next).seqs.map(({ cached }) => cached),
     [0, 64, 64],
   );
+});
+
+test("a snapshot that finds no room is told when there will be some, from what runs and its pace", async () => {
+  const { resident, ends } = startResident(7, 99);
+  const run = async (seq: string, ids: number[]) => {
+    const running = resident.run(quantum(seq, [{ seq, start: { ...start(1), ids } }]), outbox());
+    ends.shift()!();
+    await running;
+  };
+  await run(
+    "a",
+    Array.from({ length: 33 }, (_, i) => i),
+  );
+  const { file } = await resident.snapshot("a");
+  await resident.drop(["a"], false);
+  await run(
+    "b",
+    Array.from({ length: 60 }, (_, i) => 99 - i),
+  );
+  const refused = await resident.restore("c", file).catch((error: SomaError) => error);
+  assert.is((refused as SomaError).code, "EAGAIN");
+  // 33 tokens took 100 ms and then 60: 0.33 and 0.6 a ms, smoothed 0.411. Both have their last one to compute, and 4 to make.
+  assert.is((refused as SomaError).retryAfterMs, Math.ceil(10 / 0.411));
+  await resident.drop(["b"], false);
+  assert.equal(await resident.restore("c", file), { position: 33 });
 });
 
 test("what was generated elsewhere goes on: positions and the rest of its tokens count from there", async () => {
