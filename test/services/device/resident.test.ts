@@ -190,7 +190,6 @@ test("a snapshot that finds no room is told when there will be some, from what r
     Array.from({ length: 33 }, (_, i) => i),
   );
   const { file } = await resident.snapshot("a");
-  await resident.drop(["a"], false);
   await run(
     "b",
     Array.from({ length: 60 }, (_, i) => 99 - i),
