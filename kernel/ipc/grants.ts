@@ -14,6 +14,8 @@ export type SignedGrant = z.output<typeof signedGrant>;
 export interface GrantOptions {
   /** Requests of a holder that run right now, for the caveat `concurrency`. It counts at each instance of a service. */
   running?: (holder: string) => number;
+  /** ms until the first request of these holders is expected to be over; undefined when nobody knows. */
+  soonest?: (holders: ReadonlySet<string>) => number | undefined;
   /** Unix ms. */
   now?: () => number;
 }
@@ -37,6 +39,7 @@ export class GrantTable {
   private readonly former = new Map<string, "revoked" | "expired">();
   private readonly listeners = new Set<(holder: string) => void>();
   private readonly running: (holder: string) => number;
+  private readonly soonest: NonNullable<GrantOptions["soonest"]>;
   private readonly now: () => number;
   private timer: NodeJS.Timeout | undefined;
   /** Records with a wrong signature or shape, for `stat`: more than 0 means that somebody but auth wrote the bucket. */
@@ -45,9 +48,10 @@ export class GrantTable {
   /** `key`: auth's public key, an nkey. Without one no record can be verified, so no app may call. */
   constructor(
     private readonly key: string | undefined,
-    { running = () => 0, now = Date.now }: GrantOptions = {},
+    { running = () => 0, soonest = () => undefined, now = Date.now }: GrantOptions = {},
   ) {
     this.running = running;
+    this.soonest = soonest;
     this.now = now;
   }
 
@@ -142,12 +146,14 @@ export class GrantTable {
       const { concurrency } = above.caveats;
       // Each child's is at most its parent's, so that of a grant without any no parent has one.
       if (concurrency === undefined) return;
-      let running = 0;
-      for (const { grant: other } of this.known.values())
-        if (this.isWithin(other, above.id)) running += this.running(other.holder);
+      const holders = new Set<string>();
+      for (const { grant: other } of this.known.values()) if (this.isWithin(other, above.id)) holders.add(other.holder);
+      const running = [...holders].reduce((sum, holder) => sum + this.running(holder), 0);
       if (running < concurrency) continue;
       const what = `${concurrency} requests run under the grant of "${above.holder}", as many as it allows`;
-      throw new SomaError("EBUSY", `${what}: wait for one to end`, { retryAfterMs: 100 });
+      const soonest = this.soonest(holders);
+      const detail = soonest === undefined ? {} : { retryAfterMs: soonest };
+      throw new SomaError("EBUSY", `${what}: wait for one to end`, detail);
     }
   }
 

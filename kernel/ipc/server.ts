@@ -11,6 +11,7 @@ import type { Audit } from "./audit.ts";
 import type { Bus, Headers, Message, Subscription } from "./bus.ts";
 import { watchCallers } from "./callers.ts";
 import { Door, type DoorOptions } from "./door.ts";
+import { Lengths } from "./lengths.ts";
 import { Request, type Send } from "./request.ts";
 import type { Tracer } from "./trace.ts";
 
@@ -56,6 +57,7 @@ export interface ServerOptions extends DoorOptions {
 export class Server {
   private readonly requests = new Map<string, Request>();
   private readonly door: Door;
+  private readonly lengths = new Lengths();
   private readonly timers = new Map<string, NodeJS.Timeout>();
   /** The last that were answered, oldest first. */
   private readonly answered = new Set<string>();
@@ -109,6 +111,11 @@ export class Server {
   /** How many requests of this caller run. */
   runningOf(caller: string): number {
     return this.door.runningOf(caller);
+  }
+
+  /** ms until the first request of these callers is expected to be over; undefined when none runs. */
+  soonest(callers: ReadonlySet<string>): number | undefined {
+    return this.lengths.first(this.running().filter(({ caller }) => callers.has(caller)));
   }
 
   /** Ends all that runs for a caller whose grant is gone. */
@@ -331,6 +338,7 @@ export class Server {
     this.timers.delete(request.mid);
     this.requests.delete(request.mid);
     this.door.ended(request, outcome.code === "OK");
+    if (outcome.code === "OK") this.lengths.ended(request.call, outcome.ms);
     this.answered.add(request.mid);
     if (this.answered.size > REMEMBERED) this.answered.delete(this.answered.values().next().value!);
     if (this.working.has(request)) this.working.set(request, performance.now());

@@ -83,7 +83,10 @@ export async function runService<S extends Service>(
   const client = new Client(bus);
   const handlers: Record<string, (input: any, request: Request) => unknown> = {};
   let running: Running<S> | undefined;
-  const grants = new GrantTable(identity.grantKey, { running: (holder) => server.runningOf(holder) });
+  const grants = new GrantTable(identity.grantKey, {
+    running: (holder) => server.runningOf(holder),
+    soonest: (holders) => server.soonest(holders),
+  });
   const audit = createAudit({ bus, instance, epoch, grants, log });
   const tracer = createTracer(bus, instance, epoch);
   const metrics = new Metrics(instance);

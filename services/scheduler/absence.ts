@@ -5,16 +5,24 @@ const PLACE_MS = 30_000;
 
 export class Absence {
   private readonly since = new Map<string, number>();
+  /** ms that absences lasted which somebody waited through, smoothed. */
+  private usual: number | undefined;
 
   /** To be told often; whether whoever waits for the model should give up. */
   hopeless(model: string, there: boolean, now: number): boolean {
+    const since = this.since.get(model) ?? now;
     if (there) {
-      this.since.delete(model);
+      if (this.since.delete(model))
+        this.usual = this.usual === undefined ? now - since : (this.usual + now - since) / 2;
       return false;
     }
-    const since = this.since.get(model) ?? now;
     this.since.set(model, since);
     return now - since >= PLACE_MS;
+  }
+
+  /** ms until an absent model is expected, for who gave it up: as long as others were away, or where none came back as long again. */
+  expected(model: string, now: number): number {
+    return Math.ceil(this.usual ?? now - (this.since.get(model) ?? now));
   }
 
   /** Forgets models that nobody waits for any more. */

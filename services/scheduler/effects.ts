@@ -359,7 +359,7 @@ export class Effects {
     for (const { id, input } of hopeless.length === 0 ? [] : this.queue.wanting()) {
       if (!hopeless.includes(input.model)) continue;
       const why = `no device has ${input.model}: is it deployed?`;
-      this.refuse(id, new SomaError("EAGAIN", why, { retryAfterMs: 1_000 }));
+      this.refuse(id, new SomaError("EAGAIN", why, { retryAfterMs: this.absence.expected(input.model, now) }));
     }
     this.pump();
   }

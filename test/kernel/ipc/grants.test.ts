@@ -41,12 +41,14 @@ function tableWith(change: Partial<Grant>, options: { running?: () => number; no
   return table;
 }
 
-function refusal(work: () => unknown, code: Code, message: RegExp): void {
+/** Returns after how many ms it says to try again. */
+function refusal(work: () => unknown, code: Code, message: RegExp): number | undefined {
   try {
     work();
   } catch (error) {
     assert.is((error as SomaError).code, code);
-    return assert.match((error as Error).message, message);
+    assert.match((error as Error).message, message);
+    return (error as SomaError).retryAfterMs;
   }
   assert.unreachable(`it was not refused with ${code}`);
 }
@@ -118,7 +120,11 @@ test("the caveat on tokens bounds what is asked for and fills in what is not", (
 
 test("the caveat on concurrency is EBUSY while enough requests run, those of children included", () => {
   const running: Record<string, number> = { tin: 1, child: 0, other: 9 };
-  const table = new GrantTable(KEY.publicKey, { now: () => START, running: (holder) => running[holder]! });
+  const table = new GrantTable(KEY.publicKey, {
+    now: () => START,
+    running: (holder) => running[holder]!,
+    soonest: (holders) => (String([...holders]) === "tin,child" ? 40 : 1),
+  });
   table.apply("tin", sign(grantOf({ caveats: { concurrency: 2 } })));
   table.apply("child", sign(grantOf({ id: "g2", parent: "g1", holder: "child", caveats: { concurrency: 2 } })));
   table.apply("other", sign(grantOf({ id: "g3", holder: "other" })));
@@ -126,7 +132,11 @@ test("the caveat on concurrency is EBUSY while enough requests run, those of chi
   table.authorize("child", "memory.get", {});
   running.child = 1;
   for (const holder of ["tin", "child"])
-    refusal(() => table.authorize(holder, "memory.get", {}), "EBUSY", /2 requests run under the grant of "tin"/);
+    assert.is(
+      refusal(() => table.authorize(holder, "memory.get", {}), "EBUSY", /2 requests run under the grant of "tin"/),
+      40,
+      "when the first of those that run under it is expected to be over",
+    );
   table.authorize("other", "memory.get", {});
 });
 
@@ -188,6 +198,8 @@ test("a service knows the grants there are and obeys a revocation, which ends wh
   const app = new Client(await world.connect("tin", appPermissions("tin", ["memory.get"])));
   const running = app.call("memory.get", { key: "a" }).catch((error: SomaError) => error);
   await until(() => server.inflight === 1);
+  assert.ok(server.soonest(new Set(["tin"]))! > 0);
+  assert.is(server.soonest(new Set(["other"])), undefined);
   await kv.del("tin");
   const ended = await running;
   assert.is((ended as SomaError).code, "EPERM");

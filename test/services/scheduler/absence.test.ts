@@ -20,4 +20,19 @@ test("a model that came back begins anew, and so does one that nobody waited for
   assert.not(absence.hopeless("m", false, 80_000));
 });
 
+test("who gives up is told when such a model was back so far, or else to wait as long again", () => {
+  const absence = new Absence();
+  absence.hopeless("m", false, 0);
+  assert.ok(absence.hopeless("m", false, 31_000));
+  assert.is(absence.expected("m", 31_000), 31_000);
+  absence.hopeless("n", false, 40_000);
+  absence.hopeless("n", true, 44_000);
+  assert.is(absence.expected("m", 44_000), 4_000);
+  absence.hopeless("n", true, 50_000);
+  assert.is(absence.expected("m", 50_000), 4_000, "what is there all the time was not away");
+  absence.hopeless("n", false, 60_000);
+  absence.hopeless("n", true, 62_000);
+  assert.is(absence.expected("m", 62_000), 3_000);
+});
+
 test.run();
