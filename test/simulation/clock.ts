@@ -2,6 +2,7 @@
 // random source of this program, so that the product's own code sees no other.
 import crypto from "node:crypto";
 import { syncBuiltinESMExports } from "node:module";
+import timers from "node:timers/promises";
 import type { Random } from "./random.ts";
 
 /** Whose code a task is: it is not run while its owner is paused, and never after its death. */
@@ -35,6 +36,8 @@ const real = {
   random: Math.random,
   now: Date.now,
   randomBytes: crypto.randomBytes,
+  sleep: timers.setTimeout,
+  breathe: timers.setImmediate,
   performanceNow: performance.now,
 };
 
@@ -112,6 +115,8 @@ export class Clock {
       clearInterval: cancel,
       clearImmediate: cancel,
     });
+    const sleep = <T>(ms = 0, value?: T) => new Promise((resolve) => timer(ms, "sleep", () => resolve(value)));
+    Object.assign(timers, { setTimeout: sleep, setImmediate: <T>(value?: T) => sleep(0, value) });
     // By time alone: a library that draws when its cache is full must not shift what others draw.
     Math.random = () => this.random.at(this.events);
     Date.now = () => EPOCH + Math.floor(this.now);
@@ -161,8 +166,9 @@ function before(a: Task, b: Task): boolean {
 }
 
 function restore(): void {
-  const { random, now, randomBytes, performanceNow, ...timers } = real;
-  Object.assign(globalThis, timers);
+  const { random, now, randomBytes, performanceNow, sleep, breathe, ...global } = real;
+  Object.assign(globalThis, global);
+  Object.assign(timers, { setTimeout: sleep, setImmediate: breathe });
   Math.random = random;
   Date.now = now;
   performance.now = performanceNow;
