@@ -33,6 +33,8 @@ export interface Surroundings extends Pick<Connections, "bus" | "sys"> {
   account: string;
   /** Environment of every service besides its bootstrap. */
   env: Record<string, string>;
+  /** Whether another kernel stands by. */
+  relieved: () => boolean;
   finish: (code: number) => void;
 }
 
@@ -209,7 +211,8 @@ export function supervise(world: Surroundings) {
     if (child) child.send({ type: "exit", ...exit });
     else apps.exited(id, exit);
   });
-  hands.on("shutdown", () => supervisor.send({ type: "shutdown" }));
+  // This launcher is to end: where another kernel stands by, that is no reason to stop what runs elsewhere.
+  hands.on("shutdown", () => (world.relieved() ? world.finish(0) : supervisor.send({ type: "shutdown" })));
 
   world.bus.subscribe("hb.>", ({ subject, data }) => {
     const [, , instance = "", epoch] = subject.split(".");

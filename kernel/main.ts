@@ -20,6 +20,7 @@ import { createAudit, createTracer, endTrace } from "./ipc/service.ts";
 import { createStores } from "./ipc/stores.ts";
 import { Authority } from "./keys/authority.ts";
 import { keptKey } from "./keys/kept.ts";
+import { replaceText } from "./launcher/file.ts";
 import { openHome } from "./launcher/home.ts";
 import { ROOT } from "./launcher/node.ts";
 import { Leases } from "./leases.ts";
@@ -29,6 +30,7 @@ import { patiently } from "./patience.ts";
 import { Records } from "./records.ts";
 import { Registry } from "./registry.ts";
 import { Apps } from "./spawn.ts";
+import { Tenure } from "./standby.ts";
 
 // The launcher: it forks and kills for us, and told us where the broker is.
 const home = openHome();
@@ -41,10 +43,10 @@ hands.on("broker", (report) => {
 const url = () => broker.url;
 hands.beat();
 
-// The root of trust, and our own connections.
-const authority = new Authority(home.keys, { storage: STORAGE });
-const appSigner = authority.role("app", APP_ROLE);
-const grantSigner = keptKey(home.keys, "grants", "account");
+// The root of trust, and our own connections. Only where the broker is not our launcher's own may there be another kernel.
+const shared = broker.pid === undefined;
+let tenure: Tenure | undefined;
+const authority = new Authority(home.keys, { storage: STORAGE, owned: () => (tenure ? tenure.held : !shared) });
 const { bus, key, sys, push } = await connectKernel(authority, url());
 const log = createLog("kernel", bus);
 const crash = (error: unknown): never => {
@@ -58,9 +60,22 @@ process.on("SIGTERM", () => process.exit(0));
 process.on("SIGINT", () => {});
 bus.on(({ type }) => type === "closed" && crash(new Error("the broker closed our connection: another kernel runs")));
 
-// What outlives us: stores, and records of former kernels.
+// Of several kernels one is active, the others wait here.
 const store = { bus, log };
-await patiently(store, () => createStores(bus));
+const replicas = Number(process.env.SOMA_REPLICAS || 1);
+if (shared) {
+  await patiently(store, () => createStores(bus, replicas, ["system"]));
+  tenure = new Tenure({ bus, log, home, lost: () => crash(new Error("another kernel has taken over")) });
+  await tenure.win(() => void standBy());
+  hands.off("shutdown", leave);
+  say("starting");
+  authority.reread();
+}
+
+// What outlives us: stores, and records of former kernels.
+const appSigner = authority.role("app", APP_ROLE);
+const grantSigner = keptKey(home.keys, "grants", "account");
+await patiently(store, () => createStores(bus, replicas));
 const records = await patiently(store, () => Records.open(bus));
 const announcer = new Announcer(bus);
 const former = records.get("kernel", "kernel");
@@ -115,6 +130,7 @@ const supervision = supervise({
   manifest: loadManifest(process.env.SOMA_MANIFEST),
   account: authority.account,
   env: serviceEnvironment(),
+  relieved: () => tenure?.relieved ?? false,
   finish: (code) => void finish(code),
 });
 
@@ -189,7 +205,7 @@ await supervision.boot();
 /** How long the last spans may take to be exported, ms. */
 const LAST_SPANS = 500;
 
-/** The end of everything, after all children have stopped. */
+/** The end of everything, after all children have stopped; or ours alone, when another kernel takes them over. */
 async function finish(code: number): Promise<void> {
   supervision.close();
   removeSystemFile(home);
@@ -199,7 +215,26 @@ async function finish(code: number): Promise<void> {
   tracer.flush();
   await Promise.race([exporter?.stop(), new Promise((resolve) => setTimeout(resolve, LAST_SPANS))]);
   await audit.close(500);
+  await tenure?.resign();
   hands.stop(code);
+}
+
+/** Another kernel is active. What our launcher still runs is of a kernel that was succeeded. */
+async function standBy(): Promise<void> {
+  removeSystemFile(home);
+  say("waiting");
+  hands.on("shutdown", leave);
+  log.info("standing by: another kernel is active");
+  for (const { id } of await hands.list()) hands.kill(id, "SIGKILL");
+}
+
+function leave(): void {
+  hands.stop(0);
+}
+
+/** Read by health.mjs, besides run/system.json. */
+function say(state: string): void {
+  replaceText(join(home.run, "health"), `${state}\n`);
 }
 
 /** What services see of our environment. */

@@ -4,10 +4,14 @@ import { STORES, type Store, type StoreName, streamName } from "../abi/storage.t
 import type { NatsBus } from "./bus.ts";
 import { storeError } from "./store.ts";
 
-/** Makes every store of the table, or adjusts its limits. For the kernel. `replicas` is 1 on one broker. */
-export async function createStores(bus: NatsBus, replicas = 1): Promise<void> {
+/** Makes stores of the table, or adjusts their limits. For the kernel. `replicas` is 1 on one broker. */
+export async function createStores(
+  bus: NatsBus,
+  replicas = 1,
+  names: readonly StoreName[] = Object.keys(STORES) as StoreName[],
+): Promise<void> {
   const jsm = await bus.nc.jetstreamManager();
-  for (const name of Object.keys(STORES) as StoreName[]) {
+  for (const name of names) {
     const store: Store = STORES[name];
     const stream = streamName(name);
     const config = {

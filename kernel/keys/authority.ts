@@ -46,12 +46,17 @@ export interface AuthorityOptions {
   storage: StorageLimits;
   /** Unix ms. */
   now?: () => number;
+  /**
+   * Where several kernels share the directory: whether we are the one that writes. Who is not keeps changes to itself; ask
+   * `reread` when that changes. Default: there is no other.
+   */
+  owned?: () => boolean;
 }
 
 const seconds = (ms: number) => Math.floor(ms / 1000);
 
 /**
- * One process writes: the kernel. The launcher opens it too, reads what the broker's configuration needs and closes;
+ * One process writes: the kernel, of several the one that holds the lease (tenure.ts). The launcher opens it too, reads what the broker's configuration needs and closes;
  * it reads afresh at each start of the broker, so that revocations survive.
  */
 export class Authority {
@@ -63,12 +68,13 @@ export class Authority {
   #system: KeyPair;
   #app: KeyPair;
   #signer: KeyPair;
-  #state: State;
+  #state: State = { jwt: "", revocations: {}, roles: {} };
   /** Text of account.json. */
   #written: string | undefined;
   #pushing: Promise<void> | undefined;
   #next: Promise<void> | undefined;
   readonly #now: () => number;
+  readonly #owned: () => boolean;
 
   /** Opens the keys in `directory` and makes what is missing. */
   constructor(
@@ -76,6 +82,7 @@ export class Authority {
     private readonly options: AuthorityOptions,
   ) {
     this.#now = options.now ?? Date.now;
+    this.#owned = options.owned ?? (() => true);
     this.#operator = keptKey(directory, "operator", "operator");
     this.#system = keptKey(directory, "system", "account");
     this.#app = keptKey(directory, "account", "account");
@@ -92,8 +99,13 @@ export class Authority {
     this.operatorJwt = mint("operator", operator, this.#operator);
     const system = { name: "SYS", sub: this.systemAccount, iat: 0, nats: { limits: SYSTEM_LIMITS } };
     this.systemAccountJwt = mint("account", system, this.#operator);
+    this.reread();
+  }
+
+  /** Takes the account as it lies in the directory, written by another kernel meanwhile. */
+  reread(): void {
     this.#written = readText(this.#path);
-    this.#state = this.#written === undefined ? { jwt: "", revocations: {}, roles: {} } : JSON.parse(this.#written);
+    if (this.#written !== undefined) this.#state = JSON.parse(this.#written);
     this.#save();
   }
 
@@ -195,6 +207,10 @@ export class Authority {
   }
 
   async #send(request: Request): Promise<void> {
+    // Our system user stays valid whoever is the kernel, and the broker takes an older account for a newer one.
+    if (!this.#owned()) throw new SomaError("EIO", "another kernel may have taken over: the account was not sent");
+    // What was changed in a moment of doubt.
+    this.#save();
     const answer = Buffer.from(await request("$SYS.REQ.CLAIMS.UPDATE", Buffer.from(this.#state.jwt))).toString();
     const { data, error } = JSON.parse(answer) as { data?: { code: number }; error?: { description: string } };
     if (data?.code !== 200)
@@ -221,7 +237,8 @@ export class Authority {
       this.#state.jwt = mint("account", { name: "SOMA", sub: this.account, iat, nats }, this.#operator);
     }
     const text = JSON.stringify(this.#state);
-    if (text !== this.#written) replaceText(this.#path, text);
+    if (text === this.#written || !this.#owned()) return;
+    replaceText(this.#path, text);
     this.#written = text;
   }
 }

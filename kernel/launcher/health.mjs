@@ -4,10 +4,12 @@ import { join } from "node:path";
 
 const run = join(process.env.SOMA_HOME, "run");
 
-/** The kernel says where it is once it serves; what was said before this launcher's start is old. */
+/** The kernel says where it is once it serves, or that another one does; what was said before this launcher's start is old. */
 function kernelServes() {
-  const [said, started] = ["system.json", "pid"].map((file) => statSync(join(run, file)).mtimeMs);
-  return said >= started;
+  const [started, serving, standing] = ["pid", "system.json", "health"].map(
+    (file) => statSync(join(run, file), { throwIfNoEntry: false })?.mtimeMs ?? 0,
+  );
+  return serving >= started || (standing >= started && state() === "waiting");
 }
 
 /** A service: what supervision thinks of it. One that stands by waits in health. */

@@ -9,7 +9,7 @@ const FORMAT = 1;
 
 export interface Home {
   root: string;
-  /** Seeds and the account: secret. */
+  /** Seeds and the account: secret. SOMA_KEYS puts them elsewhere, for kernels that share them. */
   keys: string;
   /** The broker's store: JetStream and account JWTs. */
   js: string;
@@ -23,7 +23,8 @@ export interface Home {
 /** Names the parts; touches nothing. */
 export function homeAt(root = process.env.SOMA_HOME || join(homedir(), ".soma")): Home {
   const at = (part: string) => join(resolve(root), part);
-  return { root: resolve(root), keys: at("keys"), js: at("js"), log: at("log"), cache: at("cache"), run: at("run") };
+  const keys = process.env.SOMA_KEYS || at("keys");
+  return { root: resolve(root), keys, js: at("js"), log: at("log"), cache: at("cache"), run: at("run") };
 }
 
 /** Makes what is missing, mode 0700. Throws when a newer Soma wrote it. */

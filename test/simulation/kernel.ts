@@ -115,6 +115,7 @@ export async function kernelProgram(world: World, process: Process): Promise<voi
     manifest: loadManifest(),
     account: "SIM",
     env: {},
+    relieved: () => false,
     finish: (code) => {
       supervision.close();
       hands.stop(code);
