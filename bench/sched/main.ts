@@ -1,22 +1,24 @@
-// What the scheduler gives and costs, in six tables: npm run bench -- sched [--quick] [--only 1,3]
+// What the scheduler gives and costs, in eight tables: npm run bench -- sched [--quick] [--only 1,3]
 import os from "node:os";
 import { parseArgs } from "node:util";
 import { load } from "../figures.ts";
 import { table6 } from "./decision.ts";
 import { startDirect } from "./direct.ts";
+import { table7 } from "./ends.ts";
 import { table3 } from "./fairness.ts";
 import { policies } from "./policies.ts";
 import { table5 } from "./preempt.ts";
 import { table4 } from "./prefix.ts";
 import { table2 } from "./streams.ts";
 import { startSystem } from "./system.ts";
+import { table8 } from "./training.ts";
+import { BLOCK_BYTES } from "./workload.ts";
 
 const { values } = parseArgs({ options: { quick: { type: "boolean", default: false }, only: { type: "string" } } });
 const { quick } = values;
 const only = values.only?.split(",").map(Number);
 /** Room for table 4's agents, each with a context of its own. */
 const KV_BLOCKS = 2_300;
-const BLOCK_BYTES = 2 * 6 * 288 * 4 * 16;
 
 const threads = os.availableParallelism();
 const system = await startSystem(KV_BLOCKS * BLOCK_BYTES);
@@ -29,6 +31,8 @@ const tables: (() => Promise<string>)[] = [
   () => (quick ? table4(system, 8, 500) : table4(system, 32, 1_000)),
   () => table5(system, direct, quick ? 100 : 1_000, quick ? 3 : 10),
   () => table6(system, quick ? 100 : 200),
+  () => table7(system, quick ? 2 : 7),
+  () => table8(system, threads, quick ? 2 : 7, quick ? 8 : 12),
 ];
 try {
   for (const [i, table] of tables.entries())

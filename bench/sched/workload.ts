@@ -13,6 +13,9 @@ export const PARAMETERS = {
   head: MODEL_15M.vocab_size * MODEL_15M.hidden_size,
 };
 
+/** Of KV: keys and values of 16 positions in all layers. */
+export const BLOCK_BYTES = 2 * MODEL_15M.num_hidden_layers * MODEL_15M.hidden_size * 4 * 16;
+
 /** One request as an agent makes it. Times in ms. */
 export interface Agent {
   app: string;

@@ -163,8 +163,11 @@ export class Resident {
       const sequence = this.sequences.get(seq);
       if (sequence === undefined) continue;
       sequence.leaving = leaving;
-      if (this.running?.seqs.has(seq)) this.loaded.cancel(this.running.quantum, seq);
-      else this.end(sequence);
+      if (this.running?.seqs.has(seq)) {
+        this.loaded.cancel(this.running.quantum, seq);
+        // Blocks come back at the end of a quantum: others go on in the next, which is here already.
+        if (leaving === "drop") this.interrupt();
+      } else this.end(sequence);
     }
   }
 
