@@ -3,7 +3,7 @@ import { statSync } from "node:fs";
 import { join } from "node:path";
 import { APP_ROLE } from "./abi/rights.ts";
 import { Announcer } from "./announce.ts";
-import { STORAGE } from "./broker/config.ts";
+import { storageOf } from "./broker/config.ts";
 import { kernelCalls } from "./calls.ts";
 import { connectKernel } from "./connect.ts";
 import { supervise, TICK } from "./effects.ts";
@@ -46,7 +46,10 @@ hands.beat();
 // The root of trust, and our own connections. Only where the broker is not our launcher's own may there be another kernel.
 const shared = broker.pid === undefined;
 let tenure: Tenure | undefined;
-const authority = new Authority(home.keys, { storage: STORAGE, owned: () => (tenure ? tenure.held : !shared) });
+const owned = () => (tenure ? tenure.held : !shared);
+// Of brokers that keep each stream.
+const replicas = Number(process.env.SOMA_REPLICAS || 1);
+const authority = new Authority(home.keys, { storage: storageOf(replicas), owned });
 const { bus, key, sys, push } = await connectKernel(authority, url());
 const log = createLog("kernel", bus);
 const crash = (error: unknown): never => {
@@ -62,7 +65,6 @@ bus.on(({ type }) => type === "closed" && crash(new Error("the broker closed our
 
 // Of several kernels one is active, the others wait here.
 const store = { bus, log };
-const replicas = Number(process.env.SOMA_REPLICAS || 1);
 if (shared) {
   await patiently(store, () => createStores(bus, replicas, ["system"]));
   tenure = new Tenure({ bus, log, home, lost: () => crash(new Error("another kernel has taken over")) });

@@ -7,7 +7,7 @@ import { replaceText } from "../launcher/file.ts";
 import type { Home } from "../launcher/home.ts";
 import { type Lock, takeLock } from "../launcher/lock.ts";
 import { type TetherKind, tetherCommand, tetherKind } from "../launcher/tether.ts";
-import { brokerConfig, type Trust } from "./config.ts";
+import { brokerConfig, type ClusterNode, type Trust } from "./config.ts";
 
 /** Ready takes 10 to 60 ms, more with a large store: this is for a machine in trouble. */
 const READY_MS = 20_000;
@@ -48,6 +48,8 @@ export interface BrokerOptions {
   tether?: TetherKind;
   /** Size limits of its log. */
   log?: { bytes: number; files: number };
+  /** One of several; absent: the only one. */
+  cluster?: ClusterNode;
 }
 
 /**
@@ -65,12 +67,12 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
 }
 
 async function startLocked(lock: Lock, options: BrokerOptions): Promise<Broker> {
-  const { program, home, trust, host = "127.0.0.1", port = -1, log, tether = tetherKind() } = options;
+  const { program, home, trust, host = "127.0.0.1", port = -1, log, cluster, tether = tetherKind() } = options;
   mkdirSync(home.log, { recursive: true, mode: 0o700 });
   mkdirSync(home.run, { recursive: true, mode: 0o700 });
   const logFile = join(home.log, "broker.log");
   const config = join(home.run, "broker.conf");
-  replaceText(config, brokerConfig(trust, { host, port, store: home.js, logFile, log }));
+  replaceText(config, brokerConfig(trust, { host, port, store: home.js, logFile, log, cluster }));
   // Fresh each time, since a server that was killed leaves its ports file behind; we hold the lock, so no other is in use.
   for (const name of readdirSync(home.run)) {
     if (name.startsWith("ports-")) rmSync(join(home.run, name), { recursive: true });

@@ -1,4 +1,5 @@
 // Owns access to JetStream: key-value buckets, object buckets and streams, by the names of the table in abi.
+import { setTimeout as sleep } from "node:timers/promises";
 import {
   AckPolicy,
   DeliverPolicy,
@@ -9,7 +10,7 @@ import {
   nanos,
 } from "nats";
 import { decode, encode } from "../abi/codec.ts";
-import { SomaError } from "../abi/errors.ts";
+import { isSomaError, SomaError } from "../abi/errors.ts";
 import { STORES, type Store, type StoreName, streamName } from "../abi/storage.ts";
 import type { NatsBus } from "./bus.ts";
 
@@ -18,6 +19,9 @@ export interface Entry<T> {
   value: T;
   revision: number;
 }
+
+/** ms between attempts to watch a bucket again. */
+const RETRY = 100;
 
 /** A bucket of MessagePack values. */
 export class Kv<T = unknown> {
@@ -102,16 +106,20 @@ export class Kv<T = unknown> {
     let stop = await begin();
     let stopped = false;
     let restart = Promise.resolve();
-    const again = async () => {
+    // A connection to another broker of a cluster is back before the store is: that takes an election.
+    const again = async (): Promise<void> => {
       stop();
-      if (!stopped && this.bus.connected) stop = await begin();
+      if (stopped || !this.bus.connected) return;
+      try {
+        stop = await begin();
+      } catch (error) {
+        if (!isSomaError(error, "EIO")) throw error;
+        await sleep(RETRY);
+        await again();
+      }
     };
-    const forget = this.bus.on((event) => {
-      if (event.type !== "back") return;
-      restart = restart.then(again).catch((error) => {
-        // Otherwise the broker went away once more and will be back.
-        if (this.bus.connected) rethrow(error);
-      });
+    const forget = this.bus.on(({ type }) => {
+      if (type === "back") restart = restart.then(again).catch(rethrow);
     });
     return () => {
       stopped = true;
@@ -381,15 +389,9 @@ export function storeError(what: string, cause: unknown): unknown {
   if (/wrong last sequence/i.test(text))
     return new SomaError("EAGAIN", `${what} changed meanwhile: read it again`, { cause });
   // Nothing was stored, and it passes by itself once there is room: not a budget that somebody must raise.
+  const room = "make room where SOMA_HOME lies, then try again";
   if (/no space left/i.test(text))
-    return new SomaError(
-      "EIO",
-      `the disk of the store "${what}" is full: make room where SOMA_HOME lies, then try again`,
-      {
-        executed: "no",
-        cause,
-      },
-    );
+    return new SomaError("EIO", `the disk of the store "${what}" is full: ${room}`, { executed: "no", cause });
   if (/maximum bytes|insufficient|exceeded/i.test(text))
     return new SomaError("EDQUOT", `the store "${what}" is full: see "soma df"`, { cause });
   if (/not found/i.test(text))

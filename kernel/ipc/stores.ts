@@ -1,5 +1,6 @@
 // Owns making the stores of the table in abi, and how full they are. For the kernel.
-import { DiscardPolicy, NatsError, nanos, RetentionPolicy, StorageType } from "nats";
+import { isDeepStrictEqual } from "node:util";
+import { DiscardPolicy, type JetStreamManager, NatsError, nanos, RetentionPolicy, StorageType } from "nats";
 import { STORES, type Store, type StoreName, streamName } from "../abi/storage.ts";
 import type { NatsBus } from "./bus.ts";
 import { storeError } from "./store.ts";
@@ -11,32 +12,37 @@ export async function createStores(
   names: readonly StoreName[] = Object.keys(STORES) as StoreName[],
 ): Promise<void> {
   const jsm = await bus.nc.jetstreamManager();
-  for (const name of names) {
-    const store: Store = STORES[name];
-    const stream = streamName(name);
-    const config = {
-      name: stream,
-      storage: StorageType.File,
-      num_replicas: replicas,
-      retention: RetentionPolicy.Limits,
-      max_bytes: store.maxBytes,
-      max_age: nanos(store.maxAgeMs),
-      discard: store.full === "drop" ? DiscardPolicy.Old : DiscardPolicy.New,
-      allow_direct: true,
-      allow_rollup_hdrs: store.kind !== "stream",
-      deny_delete: false,
-      description: store.what,
-      subjects: storeSubjects(name, store),
-      max_msgs_per_subject: store.kind === "kv" ? (store.history ?? 1) : -1,
-      duplicate_window: nanos(120_000),
-    };
-    try {
-      await jsm.streams.info(stream);
-      await jsm.streams.update(stream, config);
-    } catch (error) {
-      if (!(error instanceof NatsError) || !/not found/i.test(error.message)) throw storeError(name, error);
-      await jsm.streams.add(config as never).catch((cause) => Promise.reject(storeError(name, cause)));
-    }
+  // At once: on several brokers each one waits for an election of its own.
+  await Promise.all(names.map((name) => createStore(jsm, name, replicas)));
+}
+
+async function createStore(jsm: JetStreamManager, name: StoreName, replicas: number): Promise<void> {
+  const store: Store = STORES[name];
+  const stream = streamName(name);
+  const config = {
+    name: stream,
+    storage: StorageType.File,
+    num_replicas: replicas,
+    retention: RetentionPolicy.Limits,
+    max_bytes: store.maxBytes,
+    max_age: nanos(store.maxAgeMs),
+    discard: store.full === "drop" ? DiscardPolicy.Old : DiscardPolicy.New,
+    allow_direct: true,
+    allow_rollup_hdrs: store.kind !== "stream",
+    deny_delete: false,
+    description: store.what,
+    subjects: storeSubjects(name, store),
+    max_msgs_per_subject: store.kind === "kv" ? (store.history ?? 1) : -1,
+    duplicate_window: nanos(120_000),
+  };
+  try {
+    const { config: present } = await jsm.streams.info(stream);
+    // A kernel that takes over is not to wait for what would change nothing.
+    const same = Object.entries(config).every(([key, value]) => isDeepStrictEqual(present[key as never], value));
+    if (!same) await jsm.streams.update(stream, config);
+  } catch (error) {
+    if (!(error instanceof NatsError) || !/not found/i.test(error.message)) throw storeError(name, error);
+    await jsm.streams.add(config as never).catch((cause) => Promise.reject(storeError(name, cause)));
   }
 }
 

@@ -1,7 +1,6 @@
 // The whole project as a person brings it up: real images, real containers, killed, stopped, scaled, taken away, and nothing left over.
 import { spawn, spawnSync } from "node:child_process";
 import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
-import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -12,6 +11,7 @@ import { Client } from "../../kernel/ipc/client.ts";
 import { parseCreds } from "../../kernel/ipc/jwt.ts";
 import { ROOT } from "../../kernel/launcher/node.ts";
 import { ResumableStream } from "../../userland/sdk/resume.ts";
+import { freePort } from "../helpers/port.ts";
 import { ps, type Row, services, until } from "../helpers/system.ts";
 import { modelFolder } from "../services/model/running.ts";
 import { openDocker } from "./docker.ts";
@@ -180,15 +180,6 @@ if (typeof docker === "string") {
     await docker.end();
     rmSync(scratch, { recursive: true, force: true });
     console.log(`${docker.compose.join(" ")}, stand-ins: ${docker.standins.join(" ") || "none"}; ${laps.join(", ")}`);
-  });
-}
-
-function freePort(): Promise<number> {
-  return new Promise((resolve) => {
-    const server = createServer().listen(0, "127.0.0.1", () => {
-      const { port } = server.address() as { port: number };
-      server.close(() => resolve(port));
-    });
   });
 }
 
