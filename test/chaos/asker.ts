@@ -22,6 +22,8 @@ export interface Order {
 export interface Seen {
   /** Of requests that were done after `warm` and within `ms`. */
   tokens: number;
+  /** Those of each app, but for what was asked beside the lanes. */
+  each: number[];
   seconds: number;
   asked: number;
   codes: [string, number][];
@@ -50,8 +52,13 @@ async function follow(clients: readonly Client[], { ms, warm, lanes, rate, dry }
   lag.enable();
   const began = performance.now();
   const tally = new Tally(began + warm, began + ms);
+  const each = clients.map(() => 0);
   const lane = async (client: Client, number: number) => {
-    for (let n = 0; performance.now() < began + ms; n++) await sleep(await tally.ask(client, number * 1_000 + n));
+    for (let n = 0; performance.now() < began + ms; n++) {
+      const { wait, tokens } = await tally.ask(client, number * 1_000 + n);
+      each[clients.indexOf(client)]! += tokens;
+      await sleep(wait);
+    }
   };
   const closed = clients.flatMap((client, app) =>
     Array.from({ length: lanes }, (_, n) => lane(client, app * lanes + n)),
@@ -62,5 +69,5 @@ async function follow(clients: readonly Client[], { ms, warm, lanes, rate, dry }
   const lags: [number, number] = [lag.percentile(50) / 1e6, lag.percentile(99) / 1e6];
   await Promise.all(closed);
   const { tokens, asked, codes, rejected, late } = tally;
-  return { tokens, seconds: (ms - warm) / 1_000, asked, codes: [...codes], rejected, late, lag: lags };
+  return { tokens, each, seconds: (ms - warm) / 1_000, asked, codes: [...codes], rejected, late, lag: lags };
 }

@@ -108,12 +108,7 @@ export class Load {
     const [name, call] = this.calls[number % this.calls.length]!;
     const work = this.history.run(name, app.name, TTL, () => call(app, number));
     this.work.push(work);
-    // A bug of the load itself must not go unheard until the end.
-    work.catch((error) =>
-      setImmediate(() => {
-        throw error;
-      }),
-    );
+    loud(work);
   }
 
   /** Adds one to the app's number: reads, then writes only if nothing has changed, so that a write done twice shows. */
@@ -169,4 +164,13 @@ export class Load {
     }
     return ids;
   }
+}
+
+/** A bug of the load itself must not go unheard until the end. */
+export function loud(work: Promise<unknown>): void {
+  work.catch((error) =>
+    setImmediate(() => {
+      throw error;
+    }),
+  );
 }

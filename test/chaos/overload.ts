@@ -1,14 +1,13 @@
 // Owns ten times more work than the machine can do: what is done stays as much, the rest is refused early, memory does not grow.
-import { type ChildProcess, fork } from "node:child_process";
-import { once } from "node:events";
-import { fileURLToPath } from "node:url";
+import type { ChildProcess } from "node:child_process";
 import { until } from "../helpers/system.ts";
 import type { Order, Seen } from "./asker.ts";
+import { asker, ordered } from "./crowd.ts";
 import { type Figures, load } from "./figures.ts";
 import { APPS, type Rig } from "./rig.ts";
 import { TOKENS, TTL } from "./tally.ts";
 
-const TIMES = 10;
+export const TIMES = 10;
 const REJECT_MS = 50;
 const GROWTH_MB = 256;
 /** %. The goal is 90; a shared machine must not decide. */
@@ -18,10 +17,10 @@ const LEAST = 30;
 const LANES = [1, 2, 4, 8];
 const MORE = 1.05;
 /** Calm and flood take turns, so that a machine that gets busier or warmer does not favour one of them. */
-const TURNS = 3;
-const CALM_MS = 3_000;
+export const TURNS = 3;
+export const CALM_MS = 3_000;
 /** What happens in the first ms of each is not counted: buffers fill, paces are learned. */
-const WARM_MS = 1_000;
+export const WARM_MS = 1_000;
 
 export async function overload(rig: Rig, figures: Figures, ms: number): Promise<void> {
   // What struck before may have taken the model from the device.
@@ -89,7 +88,7 @@ export async function overload(rig: Rig, figures: Figures, ms: number): Promise<
 }
 
 /** With more and more under way until that brings no more: how many for each app, and tokens/s with them. */
-async function climb(crowd: ChildProcess): Promise<{ lanes: number; most: number }> {
+export async function climb(crowd: ChildProcess): Promise<{ lanes: number; most: number }> {
   let best = { lanes: LANES[0]!, most: 0 };
   for (const lanes of LANES) {
     const most = speed([await ordered(crowd, { ms: CALM_MS, warm: WARM_MS, lanes, rate: 0, dry: true })]);
@@ -107,28 +106,6 @@ function told(all: readonly Seen[]): string {
   const counts = new Map<string, number>();
   for (const { codes } of all) for (const [code, count] of codes) counts.set(code, (counts.get(code) ?? 0) + count);
   return [...counts].map(([code, count]) => `${count} ${code}`).join(", ");
-}
-
-/** A process of its own that asks as these apps. */
-async function asker(rig: Rig, names: readonly string[]): Promise<ChildProcess> {
-  const program = fileURLToPath(new URL("asker.ts", import.meta.url));
-  const child = fork(program, { execArgv: ["--import", import.meta.resolve("tsx")] });
-  child.send(await Promise.all(names.map((name) => rig.credential(name))));
-  await message(child);
-  return child;
-}
-
-async function ordered(child: ChildProcess, order: Order): Promise<Seen> {
-  child.send(order);
-  return (await message(child)) as Seen;
-}
-
-async function message(child: ChildProcess): Promise<unknown> {
-  const ended = once(child, "exit").then(([code]) =>
-    Promise.reject(new Error(`a process that asks ended with ${code}`)),
-  );
-  const [said] = await Promise.race([once(child, "message"), ended]);
-  return said;
 }
 
 /** MB of all services together. */

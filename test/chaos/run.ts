@@ -2,6 +2,7 @@
 import { brokerKills, kernelKills, stopped } from "./core.ts";
 import { diskFull } from "./disk.ts";
 import { drain } from "./drain.ts";
+import { fairShare } from "./fair.ts";
 import { Figures } from "./figures.ts";
 import { jobs } from "./jobs.ts";
 import { kills } from "./kills.ts";
@@ -10,6 +11,7 @@ import { Load } from "./load.ts";
 import { crashLoop } from "./loop.ts";
 import { overload } from "./overload.ts";
 import { Rig } from "./rig.ts";
+import { Work } from "./work.ts";
 
 export interface RunOptions {
   /** Kills of each service; of the broker a fifth. */
@@ -36,6 +38,7 @@ const PARTS: [string, Part][] = [
 const ALONE: [string, (rig: Rig, figures: Figures, options: RunOptions) => Promise<void>][] = [
   ["jobs", (rig, figures) => jobs(rig, figures)],
   ["overload", (rig, figures, { long }) => overload(rig, figures, long ? 60_000 : 6_000)],
+  ["fair", (rig, figures, { long }) => fairShare(rig, figures, long ? 30_000 : 6_000)],
   ["late", (_rig, figures) => late(figures)],
   ["loop", (_rig, figures) => crashLoop(figures)],
   ["disk", (_rig, figures) => diskFull(figures)],
@@ -48,16 +51,20 @@ export async function run(options: RunOptions): Promise<Figures> {
   const figures = new Figures();
   const rig = await Rig.start();
   const load = new Load(rig);
+  const work = new Work(rig);
   try {
     await load.start();
+    work.start();
     for (const [name, part] of PARTS) await timed(name, options, () => part(rig, load, figures, options));
+    await work.stop();
     await load.stop();
+    await work.tell(figures);
     await promises(load, figures);
     for (const [name, part] of ALONE) await timed(name, options, () => part(rig, figures, options));
   } catch (error) {
     // What was measured until then is worth having, and a load without a system would go on for ever.
     say(figures.table());
-    void load.stop();
+    void Promise.all([work.stop(), load.stop()]);
     throw error;
   } finally {
     figures.add("SIGTERM, all of it", "gone", await rig.stop(), "ms", { most: EXIT_MS });

@@ -30,26 +30,27 @@ export class Tally {
     private readonly until: number,
   ) {}
 
-  /** Asks for a text; ms after which to ask again if it was turned away, 0 otherwise. */
-  async ask(client: Client, seed: number): Promise<number> {
+  /** Asks for a text: tokens of it that count, and ms after which to ask again, 0 unless it was turned away. */
+  async ask(client: Client, seed: number): Promise<{ tokens: number; wait: number }> {
     const asked = performance.now();
     this.asked += 1;
     try {
       const { usage } = await client.stream("model.generate", question(seed), { ttl: TTL }).result;
-      this.done(usage.newTokens, asked);
-      return 0;
+      return { tokens: this.done(usage.newTokens, asked), wait: 0 };
     } catch (error) {
       if (!(error instanceof SomaError)) throw error;
       this.note(error.code, asked);
-      return error.retryAfterMs ?? 0;
+      return { tokens: 0, wait: error.retryAfterMs ?? 0 };
     }
   }
 
-  /** One asked for at `asked` has so many tokens. */
-  done(tokens: number, asked: number): void {
+  /** One asked for at `asked` has so many tokens; gives those that count. */
+  done(tokens: number, asked: number): number {
     const now = performance.now();
-    if (now >= this.from && now < this.until) this.tokens += tokens;
+    const counted = now >= this.from && now < this.until ? tokens : 0;
+    this.tokens += counted;
     this.note("ok", asked);
+    return counted;
   }
 
   note(code: string, asked: number): void {
