@@ -33,12 +33,13 @@ export interface Visitor {
 
 /**
  * How often the loop shows that it turns, and its depth is sounded; when either is so late, ms, and so many requests run, apps and
- * people are turned away. Turns alone do not tell: they may be short while much waits to be read.
+ * people are turned away but those who have less than their share of so many: one who floods takes nothing from others. Turns
+ * alone do not tell: they may be short while much waits to be read.
  */
 const TURN = 25;
 const BEHIND = 25;
 const CROWD = 32;
-/** ms after which to come again: so long for each that is turned away per one that is let in, lately, and at most. */
+/** ms after which to come again: so long for each of the caller's that is turned away per one that is let in, lately, and at most. */
 const AFTER = 100;
 const AFTER_MOST = 5_000;
 /** What "lately" is: the counts are halved so often. */
@@ -51,8 +52,8 @@ export class Door {
   private turnedAt = performance.now();
   private turning: NodeJS.Timeout | undefined;
   private halvedAt = performance.now();
-  private entered = 0;
-  private away = 0;
+  /** Of each caller, lately. */
+  private readonly counts = new Map<string, { entered: number; away: number }>();
   /** When the sounding that is under way began; how long the last one took, ms. */
   private soundedAt: number | undefined;
   private depth = 0;
@@ -99,17 +100,25 @@ export class Door {
     const { mailbox = LIMITS.mailbox, mailboxPerCaller = LIMITS.mailboxPerCaller } = this.options;
     const outside = role !== "service" && role !== "kernel";
     const mine = this.runningOf(caller);
+    const callers = this.perCaller.size + (mine === 0 ? 1 : 0);
     // Whatever is offered, the beats and replies of what runs get their turn: a flood must not look like a hang.
-    const behind = () => this.running >= CROWD && this.behindMs() > BEHIND;
-    const late = () => this.pace.late(call, ttl, mine, this.perCaller.size + (mine === 0 ? 1 : 0));
+    const behind = () => this.running >= CROWD && mine + 1 > CROWD / callers && this.behindMs() > BEHIND;
+    const late = () => this.pace.late(call, ttl, mine, callers);
     const greedy = role === "app" && mine >= mailboxPerCaller;
+    const lately = this.lately(caller);
     if (this.running < mailbox && !greedy && !(outside && (behind() || late()))) {
-      this.entered += 1;
+      lately.entered += 1;
       return undefined;
     }
-    this.away += 1;
+    lately.away += 1;
     // In whole steps, so that there are few different answers.
-    return Math.min(AFTER_MOST, AFTER * Math.max(1, Math.round(this.away / Math.max(1, this.entered))));
+    return Math.min(AFTER_MOST, AFTER * Math.max(1, Math.round(lately.away / Math.max(1, lately.entered))));
+  }
+
+  private lately(caller: string): { entered: number; away: number } {
+    let counts = this.counts.get(caller);
+    if (counts === undefined) this.counts.set(caller, (counts = { entered: 0, away: 0 }));
+    return counts;
   }
 
   /** For whom it acts; EPERM, EDQUOT or EINVAL. */
@@ -163,8 +172,10 @@ export class Door {
     else if (this.soundedAt === undefined) void this.measure(now);
     if (now - this.halvedAt < LATELY) return;
     this.halvedAt = now;
-    this.entered /= 2;
-    this.away /= 2;
+    for (const [caller, { entered, away }] of this.counts) {
+      if (entered + away < 1) this.counts.delete(caller);
+      else this.counts.set(caller, { entered: entered / 2, away: away / 2 });
+    }
   }
 }
 

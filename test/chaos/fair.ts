@@ -3,11 +3,13 @@
 
 import { asker, ordered } from "./crowd.ts";
 import { type Figures, load, quantile } from "./figures.ts";
-import { CALM_MS, climb, TIMES, TURNS, WARM_MS } from "./overload.ts";
+import { CALM_MS, speed, TIMES, TURNS, WARM_MS } from "./overload.ts";
 import type { Rig } from "./rig.ts";
 import { TOKENS } from "./tally.ts";
 
 const OTHERS = 4;
+/** Requests that each of the others has under way: enough to want more than its share all the time. */
+const LANES = 8;
 /** %, of what everybody would get if all got the same. A shared machine must not decide: the goal is 90. */
 const GOAL = 90;
 const LEAST = 50;
@@ -15,7 +17,7 @@ const LEAST = 50;
 export async function fairShare(rig: Rig, figures: Figures, ms: number): Promise<void> {
   const names = Array.from({ length: OTHERS }, (_, number) => `other-${number}`);
   const [others, greedy] = [await asker(rig, names), await asker(rig, ["greedy"])];
-  const { lanes, most } = await climb(others);
+  const most = speed([await ordered(others, { ms: CALM_MS, warm: WARM_MS, lanes: LANES, rate: 0, dry: true })]);
   const rate = (TIMES * most) / TOKENS;
   const calm = names.map(() => 0);
   const got = names.map(() => 0);
@@ -25,7 +27,7 @@ export async function fairShare(rig: Rig, figures: Figures, ms: number): Promise
     const both = (spell: number, dry: boolean) => {
       const order = { ms: spell, warm: WARM_MS };
       const flood = ordered(greedy, { ...order, lanes: 0, rate, dry });
-      return Promise.all([ordered(others, { ...order, lanes, rate: 0, dry }), flood]);
+      return Promise.all([ordered(others, { ...order, lanes: LANES, rate: 0, dry }), flood]);
     };
     const [before] = await both(CALM_MS, true);
     for (const [app, tokens] of before.each.entries()) calm[app]! += tokens;

@@ -88,7 +88,7 @@ export async function overload(rig: Rig, figures: Figures, ms: number): Promise<
 }
 
 /** With more and more under way until that brings no more: how many for each app, and tokens/s with them. */
-export async function climb(crowd: ChildProcess): Promise<{ lanes: number; most: number }> {
+async function climb(crowd: ChildProcess): Promise<{ lanes: number; most: number }> {
   let best = { lanes: LANES[0]!, most: 0 };
   for (const lanes of LANES) {
     const most = speed([await ordered(crowd, { ms: CALM_MS, warm: WARM_MS, lanes, rate: 0, dry: true })]);
@@ -100,7 +100,7 @@ export async function climb(crowd: ChildProcess): Promise<{ lanes: number; most:
 
 const sum = (all: readonly Seen[], of: (seen: Seen) => number) => all.reduce((total, seen) => total + of(seen), 0);
 /** Tokens a second. */
-const speed = (all: readonly Seen[]) => sum(all, ({ tokens }) => tokens) / sum(all, ({ seconds }) => seconds);
+export const speed = (all: readonly Seen[]) => sum(all, ({ tokens }) => tokens) / sum(all, ({ seconds }) => seconds);
 
 function told(all: readonly Seen[]): string {
   const counts = new Map<string, number>();

@@ -64,25 +64,33 @@ test("the more are turned away for one that is let in, the longer they are told 
   assert.is(waits[0], 100);
   assert.is(waits[9], 1_000);
   assert.is(waits[99], 5_000);
+  const other = door.meet(message({ ttl: "1000" }), "carol", "get");
+  assert.is(door.full(other), 100, "each by what it asks itself: a flood makes nobody else wait");
 });
 
-test("while what arrives waits long to be read, a crowded door turns newcomers away, though its loop turns", async () => {
+test("while what arrives waits long to be read, a crowded door turns its crowd away, though its loop turns", async () => {
   let surface: () => void = () => {};
   const door = new Door({ owner: "memory" }, () => new Promise<void>((resolve) => (surface = resolve)));
   const sleep = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
-  const app = door.meet(message({ ttl: "60000" }), "alice", "get");
+  const alice = door.meet(message({ ttl: "60000" }), "alice", "get");
+  const bob = door.meet(message({ ttl: "60000" }), "bob", "get");
   const model = door.meet(message({ ttl: "60000" }), "model-1", "get");
   door.open();
   for (let n = 0; n < 32; n++) door.began(running("bob", 60_000));
   await sleep(200);
-  assert.type(door.full(app), "number");
+  assert.type(door.full(bob), "number");
+  for (let n = 0; n < 16; n++) {
+    assert.is(door.full(alice), undefined, "who has less than an equal share has not made the crowd");
+    door.began(running("alice", 60_000));
+  }
+  assert.type(door.full(alice), "number", "and so many are a crowd, too");
   assert.is(door.full(model), undefined, "services finish what they have begun");
   door.close();
   surface();
   await sleep(0);
-  assert.type(door.full(app), "number", "the last sounding counts until the next");
-  for (let n = 0; n < 8; n++) door.ended(running("bob", 60_000), true);
-  assert.is(door.full(app), undefined, "few run");
+  assert.type(door.full(bob), "number", "the last sounding counts until the next");
+  for (let n = 0; n < 17; n++) door.ended(running("bob", 60_000), true);
+  assert.is(door.full(bob), undefined, "few run");
 });
 
 test("only who is of the house acts for others", () => {
