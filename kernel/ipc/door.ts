@@ -102,7 +102,8 @@ export class Door {
     const mine = this.runningOf(caller);
     const callers = this.perCaller.size + (mine === 0 ? 1 : 0);
     // Whatever is offered, the beats and replies of what runs get their turn: a flood must not look like a hang.
-    const behind = () => this.running >= CROWD && mine + 1 > CROWD / callers && this.behindMs() > BEHIND;
+    const crowded = () => this.running >= CROWD && mine + 1 > this.pace.room(call, ttl) / callers;
+    const behind = () => crowded() && this.behindMs() > BEHIND;
     const late = () => this.pace.late(call, ttl, mine, callers);
     const greedy = role === "app" && mine >= mailboxPerCaller;
     const lately = this.lately(caller);

@@ -40,9 +40,15 @@ export class Pace {
   late(call: string, ttl: number, mine: number, callers: number): boolean {
     const { running, ends } = this.kind(call, ttl);
     if (running < CROWD || ends.length < FEW) return false;
-    // Also when nothing ends any more the pace falls.
-    const inTime = Math.max(CROWD, (ends.length * SHARE * ttl) / (this.now() - ends[0]!));
+    const inTime = this.room(call, ttl);
     return running >= inTime && mine + 1 > inTime / callers;
+  }
+
+  /** How many of this call can run and all begin in good time. */
+  room(call: string, ttl: number): number {
+    const { ends } = this.kind(call, ttl);
+    // Also when nothing ends any more the pace falls.
+    return ends.length < FEW ? CROWD : Math.max(CROWD, (ends.length * SHARE * ttl) / (this.now() - ends[0]!));
   }
 
   /** Those of a like deadline are like: minutes of text and a word within a second are not counted together. */

@@ -9,10 +9,10 @@ import { TOKENS } from "./tally.ts";
 
 const OTHERS = 4;
 /** Requests that each of the others has under way: enough to want more than its share all the time. */
-const LANES = 8;
+const LANES = 32;
 /** %, of what everybody would get if all got the same. A shared machine must not decide: the goal is 90. */
 const GOAL = 90;
-const LEAST = 50;
+const LEAST = 30;
 
 export async function fairShare(rig: Rig, figures: Figures, ms: number): Promise<void> {
   const names = Array.from({ length: OTHERS }, (_, number) => `other-${number}`);

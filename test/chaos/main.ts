@@ -31,10 +31,19 @@ if (values.write) {
   const command = `npm run chaos -- ${process.argv.slice(2).join(" ")}`;
   const machine = `${cpus().length} cores (${cpus()[0]?.model.trim()}), ${Math.round(totalmem() / 2 ** 30)} GB, load average ${load()} at the end`;
   const name = values.long ? "long" : "table";
-  const table = `<!-- ${name} -->\n\`${command}\` on ${machine}:\n\n${figures.table()}\n<!-- end -->`;
+  const block = new RegExp(`<!-- ${name} -->[\\s\\S]*?<!-- end -->`);
+  // Parts that did not run keep the rows that they have.
+  const parts = new Set(["fault", "---", ...figures.all.map(({ part }) => part)]);
+  const kept = (block.exec(text)?.[0] ?? "").split("\n").filter((line) => {
+    const [, part] = /^\| (.*?) \|/.exec(line) ?? [];
+    return part !== undefined && !parts.has(part);
+  });
+  const before = kept.length > 0 ? `; the last ${kept.length} rows are of an earlier run` : "";
+  const rows = [figures.table(), ...kept].join("\n");
+  const table = `<!-- ${name} -->\n\`${command}\` on ${machine}${before}:\n\n${rows}\n<!-- end -->`;
   writeFileSync(
     DOCS,
-    text.replace(new RegExp(`<!-- ${name} -->[\\s\\S]*?<!-- end -->`), () => table),
+    text.replace(block, () => table),
   );
 }
 const broken = figures.broken();
