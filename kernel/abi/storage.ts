@@ -122,6 +122,16 @@ export const STORES = {
     full: "refuse",
     what: "model records and aliases",
   },
+  datasets: {
+    kind: "kv",
+    owner: "model",
+    readers: [],
+    maxBytes: 16 * MB,
+    maxAgeMs: 0,
+    history: 1,
+    full: "refuse",
+    what: "data sets: their cards and shards",
+  },
   jobs: {
     kind: "kv",
     owner: "model",

@@ -3,6 +3,7 @@ import type { Owner } from "./names.ts";
 import type { ChunkOf, InputOf, OutputOf, Syscall } from "./syscall.ts";
 import { auth } from "./syscalls/auth.ts";
 import { common } from "./syscalls/common.ts";
+import { data } from "./syscalls/data.ts";
 import { device } from "./syscalls/device.ts";
 import { kernel } from "./syscalls/kernel.ts";
 import { memory } from "./syscalls/memory.ts";
@@ -15,7 +16,7 @@ export const SYSCALLS = {
   memory: { ...common, ...memory },
   device: { ...common, ...device },
   scheduler: { ...common, ...scheduler },
-  model: { ...common, ...model },
+  model: { ...common, ...model, ...data },
 } as const satisfies Record<Owner, Record<string, Syscall>>;
 
 export type Syscalls = typeof SYSCALLS;

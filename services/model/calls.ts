@@ -4,6 +4,8 @@ import { roleOf } from "../../kernel/abi/names.ts";
 import type { Request } from "../../kernel/ipc/request.ts";
 import { DEFER, type Handlers } from "../../kernel/ipc/server.ts";
 import type { Catalog } from "./catalog.ts";
+import { dataCalls } from "./data/calls.ts";
+import { refOf, type Sets } from "./data/sets.ts";
 import { checkName } from "./folders.ts";
 import { parseRepo } from "./hub/listing.ts";
 import type { PullProgress } from "./hub/pull.ts";
@@ -14,6 +16,7 @@ import type { Requests, RunCall } from "./requests.ts";
 
 export interface Model {
   catalog: Catalog;
+  sets: Sets;
   requests: Requests;
   jobs: Jobs;
   /** Begins the actor of a request or a job; ends it. */
@@ -33,7 +36,7 @@ export interface Model {
 const askerOf = ({ principal }: Request) => principal.principal;
 
 export function calls(model: Model): Handlers<"model"> {
-  const { catalog, requests, jobs } = model;
+  const { catalog, sets, requests, jobs } = model;
   const { registry, texts } = catalog.options;
   const run = (call: RunCall) => (input: never, request: Request) => {
     requests.open(call, input, request);
@@ -42,6 +45,7 @@ export function calls(model: Model): Handlers<"model"> {
     return DEFER;
   };
   return {
+    ...dataCalls(model),
     generate: run("generate") as never,
     translate: run("translate") as never,
     score: run("score") as never,
@@ -58,7 +62,9 @@ export function calls(model: Model): Handlers<"model"> {
     train: async (input, request) => {
       checkTraining(input, request);
       if (roleOf(askerOf(request)) === "app") checkOwned(input.name, askerOf(request), model);
-      const { id, job } = await jobs.submit(input, request.principal, request.key, request.traceparent);
+      // The content of now, whatever the name means when the job begins.
+      const data = input.data.startsWith("data:") ? refOf(sets.find(input.data, askerOf(request))) : input.data;
+      const { id, job } = await jobs.submit({ ...input, data }, request.principal, request.key, request.traceparent);
       if (job) model.beginJob(job);
       return { job: id };
     },
@@ -121,5 +127,7 @@ function checkTraining({ name, architecture, data, hyper, deploy, seed }: TrainI
     throw new SomaError("EINVAL", 'data "builtin" is text: use architecture llama');
   if (data === "random" && architecture !== "mlp")
     throw new SomaError("EINVAL", 'data "random" is vectors: use architecture mlp');
+  if (data.startsWith("data:") && architecture !== "llama")
+    throw new SomaError("EINVAL", `${data} is text: use architecture llama`);
   if (seed > 0xffffffff) throw new SomaError("EINVAL", `seed ${seed} is too large: use 0 to 4294967295`);
 }

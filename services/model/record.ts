@@ -32,6 +32,8 @@ export interface ModelRecord {
   stopIds?: number[];
   /** SHA-256 of the training data. */
   dataHash?: string;
+  /** `data:NAME@HASH`, where it was a data set. */
+  data?: string;
   hyper?: Record<string, unknown>;
   seed?: number;
   /** Loss over the training, thinned. */

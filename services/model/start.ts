@@ -6,6 +6,7 @@ import type { Context, Running } from "../../kernel/ipc/service.ts";
 import { append, Kv, readStream } from "../../kernel/ipc/store.ts";
 import { calls } from "./calls.ts";
 import { Catalog } from "./catalog.ts";
+import { Sets } from "./data/sets.ts";
 import { modelLogic, residentLogic, watchDevices } from "./effects.ts";
 import { Folders } from "./folders.ts";
 import { pull } from "./hub/pull.ts";
@@ -50,7 +51,8 @@ export async function startModel(ctx: Needs, { home, code, hub }: ModelOptions):
     if (catalog.missing(record)) log.warn({ model: versionText(record) }, "its files are missing");
   }
   const requests = new Requests({ client, catalog, metrics });
-  const training = new Training(client, catalog);
+  const sets = await Sets.open(await Kv.open(bus, "datasets"), client, Date.now);
+  const training = new Training(client, catalog, sets);
   const jobs = await Jobs.open(
     {
       bucket: await Kv.open(bus, "jobs"),
@@ -80,6 +82,7 @@ export async function startModel(ctx: Needs, { home, code, hub }: ModelOptions):
   return {
     handlers: calls({
       catalog,
+      sets,
       requests,
       jobs,
       begin: (mid, call) => model.send({ type: "request", mid, call }),

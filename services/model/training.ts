@@ -9,6 +9,7 @@ import { loadBlob, readBlob, storeBlob } from "./blobs.ts";
 import { builtinCorpus } from "./builtin/corpus.ts";
 import { builtinRecipe } from "./builtin/recipe.ts";
 import { type Catalog, readExamplesFile } from "./catalog.ts";
+import type { Sets } from "./data/sets.ts";
 import { schedulerEngine } from "./engine.ts";
 import { evaluate } from "./evaluate.ts";
 import { digest, readJson, receive, WEIGHTS, writeFiles } from "./folders.ts";
@@ -17,6 +18,7 @@ import { type Preparation, prepareVectors, userRecipe } from "./prepare.ts";
 import { prepareTextAside } from "./preparing.ts";
 import { type Evaluation, thin } from "./record.ts";
 import { type Example, readExamples } from "./text/records.ts";
+import { decodeText } from "./text/utf8.ts";
 import { readTextModel } from "./textmodel.ts";
 
 /** Each split is measured on so many examples at most. */
@@ -28,6 +30,7 @@ export class Training {
   constructor(
     private readonly client: Client,
     private readonly catalog: Catalog,
+    private readonly sets: Sets,
   ) {}
 
   /** Reads the data, learns the tokenizer, stages the model's files, stores the dataset for the device. */
@@ -47,15 +50,19 @@ export class Training {
       return prepareVectors(input.data === "random" ? undefined : await loadBlob(client, input.data, options), input);
     }
     const base = builtinRecipe();
-    const corpus =
-      input.data === "builtin"
-        ? builtinCorpus()
-        : await collect(readExamples(text(readBlob(client, input.data, options)), "data"));
+    const corpus = input.data === "builtin" ? builtinCorpus() : await collect(this.examples(input.data, owner, signal));
     const recipe =
       input.data === "builtin"
         ? { ...base, config: { ...base.config, ...input.config } }
         : userRecipe(base, corpus, input);
     return prepareTextAside(recipe, corpus, input, signal);
+  }
+
+  /** Of a data set, or of a blob of lines. */
+  private examples(data: string, owner: Principal, signal: AbortSignal): AsyncGenerator<Example> {
+    return data.startsWith("blob:")
+      ? readExamples(decodeText(readBlob(this.client, data, { for: owner, signal }), "data"), "data")
+      : this.sets.examples(this.sets.find(data, owner.principal), undefined, signal);
   }
 
   /** Trains on a device; tells the request's id, progress and checkpoints, then the result. */
@@ -137,6 +144,7 @@ export class Training {
       ...(prepared.templates ? { templates: prepared.templates } : {}),
       ...(prepared.stopIds ? { stopIds: prepared.stopIds } : {}),
       dataHash: prepared.dataHash,
+      ...(input.data.startsWith("data:") ? { data: input.data } : {}),
       hyper: { ...hyper, stopped: trained.stopped, trainedSteps: trained.steps },
       seed: input.seed,
       curve: thin(job.curve),
@@ -187,17 +195,6 @@ export class Training {
 
 function onBehalf({ owner, trace }: Job): { for: Principal; traceparent?: string } {
   return { for: owner, ...(trace ? { traceparent: trace } : {}) };
-}
-
-async function* text(pieces: AsyncIterable<Uint8Array>): AsyncGenerator<string> {
-  const decoder = new TextDecoder("utf-8", { fatal: true });
-  try {
-    for await (const piece of pieces) yield decoder.decode(piece, { stream: true });
-    yield decoder.decode();
-  } catch (cause) {
-    if (!(cause instanceof TypeError)) throw cause;
-    throw new SomaError("EINVAL", "data: not UTF-8: save the file as UTF-8", { cause });
-  }
 }
 
 async function collect(examples: AsyncIterable<Example>): Promise<Example[]> {

@@ -2,6 +2,7 @@
 import { z } from "zod";
 import { table } from "../syscall.ts";
 import { blob, count, json, none, record } from "./common.ts";
+import { dataRef } from "./data.ts";
 import { pooling, sampling, trainProgress } from "./device.ts";
 import { deviceRef, usage } from "./scheduler.ts";
 
@@ -253,8 +254,8 @@ export const model = table({
     input: z.object({
       name: z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/),
       architecture: z.enum(["llama", "mlp"]).default("llama"),
-      /** JSONL of examples (llama), MessagePack {features, targets, shape} (mlp); "builtin": the corpus that ships; "random": for an mlp, made from the seed. */
-      data: z.union([blob, z.enum(["builtin", "random"])]),
+      /** JSONL of examples or `data:NAME` (llama), MessagePack {features, targets, shape} (mlp); "builtin": the corpus that ships; "random": for an mlp, made from the seed. */
+      data: z.union([blob, dataRef.startsWith("data:"), z.enum(["builtin", "random"])]),
       config: record.default({}),
       hyper: record.default({}),
       deploy: z.string().optional(),

@@ -29,14 +29,29 @@ export async function* readExamples(
   name: string,
   origin = "user",
 ): AsyncGenerator<Example> {
+  for await (const { line, number } of readLines(pieces)) yield parseLine(line, `${name}:${number}`, origin);
+}
+
+/** No example is that long; a file without line ends must not fill the memory. */
+const LINE = 4 * 1024 * 1024;
+
+/** Lines that are not blank, with their numbers from 1. EINVAL for one of more than 4 million characters. */
+export async function* readLines(
+  pieces: Iterable<string> | AsyncIterable<string>,
+): AsyncGenerator<{ line: string; number: number }> {
   let rest = "";
   let number = 0;
   for await (const piece of pieces) {
     const lines = (rest + piece).split("\n");
     rest = lines.pop()!;
-    for (const line of lines) if (++number && line.trim()) yield parseLine(line, `${name}:${number}`, origin);
+    for (const line of lines) if (++number && line.trim()) yield { line, number };
+    if (rest.length > LINE)
+      throw new SomaError(
+        "EINVAL",
+        `line ${number + 1} has more than ${LINE} characters: put one JSON object on each line`,
+      );
   }
-  if (rest.trim()) yield parseLine(rest, `${name}:${number + 1}`, origin);
+  if (rest.trim()) yield { line: rest, number: number + 1 };
 }
 
 /** The same for a text that is at hand. */
@@ -44,7 +59,8 @@ export function parseExamples(text: string, name: string, origin = "user"): Exam
   return text.split("\n").flatMap((line, i) => (line.trim() ? [parseLine(line, `${name}:${i + 1}`, origin)] : []));
 }
 
-function parseLine(line: string, where: string, origin: string): Example {
+/** One line; EINVAL says what is wrong with it. `where` is what errors call it. */
+export function parseLine(line: string, where: string, origin: string): Example {
   let value: unknown;
   try {
     value = JSON.parse(line);
