@@ -8,6 +8,7 @@ import { appCommands } from "./commands/app.ts";
 import { auditCommands } from "./commands/audit.ts";
 import { callCommands } from "./commands/call.ts";
 import { contextCommands } from "./commands/context.ts";
+import { dataCommands } from "./commands/data.ts";
 import { doctorCommands } from "./commands/doctor.ts";
 import { driverCommands } from "./commands/driver.ts";
 import { gatewayCommands } from "./commands/gateway.ts";
@@ -33,6 +34,7 @@ export const COMMANDS: readonly Command[] = [
   ...traceCommands,
   ...metricsCommands,
   ...modelCommands,
+  ...dataCommands,
   ...jobCommands,
   ...doctorCommands,
   ...driverCommands,

@@ -151,8 +151,8 @@ export const modelCommands: Command[] = [
   },
   {
     name: "train",
-    args: "<file>",
-    what: "train a model on a JSONL file",
+    args: "<data>",
+    what: "train a model on a JSONL file, or on data:NAME",
     example: "soma train pairs.jsonl --name mine --deploy mine",
     options: [
       ["--name <name>", "of the model", "mine"],
@@ -161,9 +161,9 @@ export const modelCommands: Command[] = [
       ["--config <json>", "of the architecture", "{}"],
       ["--seed <n>", "random seed", "1"],
     ],
-    async run(env, [file = ""], options) {
+    async run(env, [from = ""], options) {
       const soma = await env.soma();
-      const data = file === "builtin" ? "builtin" : await upload(soma, file);
+      const data = from === "builtin" || from.startsWith("data:") ? from : await upload(soma, from);
       const { job } = await soma.model.train({
         name: String(options.name),
         data,

@@ -55,11 +55,11 @@ test("it is read back as lines, and goes with its blobs unless another set has t
 test("what is no data set, or was replaced, is refused with what there is", async () => {
   const first = await add("moving", lines);
   await add("moving", lines.slice(1));
-  const failure = (data: string) =>
-    system.client.call("model.train", { name: "x", data, config, hyper }).then(
-      () => assert.unreachable(),
-      (error: SomaError) => error,
-    );
+  const failure = async (data: string) => {
+    const error = await system.client.call("model.train", { name: "x", data, config, hyper }).catch((thrown) => thrown);
+    assert.instance(error, SomaError);
+    return error as SomaError;
+  };
   assert.match((await failure(first.ref)).message, /its contents were replaced/);
   assert.match((await failure("data:none")).message, /no data set "none": moving/);
   const broken = await add("bad", ["no json"]).catch((error) => error);
