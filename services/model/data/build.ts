@@ -3,7 +3,7 @@ import { createHash } from "node:crypto";
 import { SomaError } from "../../../kernel/abi/errors.ts";
 import { SPLITS, type Split, sourceKey, splitOf } from "../builtin/split.ts";
 import { type Example, parseLine, readLines } from "../text/records.ts";
-import { clean, languageOf, type Refused, type Rules, textOf } from "./clean.ts";
+import { clean, languageOf, type Refused, type Rules, TELLING, textOf } from "./clean.ts";
 import type { HeldOut } from "./heldout.ts";
 import { NearDuplicates } from "./minhash.ts";
 
@@ -25,7 +25,7 @@ export interface Card {
   characters: number;
   /** Characters of source and target: the shortest, the median, the longest. Estimated from LENGTHS of them. */
   lengths: [number, number, number];
-  /** Of the first LANGUAGES kept: ISO 639-3 -> how many. */
+  /** Of the first LANGUAGES kept that are long enough to tell: ISO 639-3 -> how many. */
   languages: Record<string, number>;
   tasks: Record<string, number>;
   /** By the tokenizer of the model named, where one was. */
@@ -65,7 +65,7 @@ export async function build(pieces: AsyncIterable<string>, building: Building): 
   const seen = new Set<string>();
   const near = rules.near > 0 ? new NearDuplicates(rules.near) : undefined;
   let shard: string[] = [];
-  let [size, tokens] = [0, 0];
+  let [size, tokens, asked] = [0, 0, 0];
   const ship = async () => {
     await building.shard(Buffer.from(shard.join("")), shard.length);
     [shard, size] = [[], 0];
@@ -92,7 +92,7 @@ export async function build(pieces: AsyncIterable<string>, building: Building): 
     card.characters += text.length;
     card.tasks[made.task] = (card.tasks[made.task] ?? 0) + 1;
     if (lengths.length < LENGTHS) lengths.push(text.length);
-    if (card.kept <= LANGUAGES) {
+    if (text.length >= TELLING && asked++ < LANGUAGES) {
       const language = languageOf(text);
       card.languages[language] = (card.languages[language] ?? 0) + 1;
     }

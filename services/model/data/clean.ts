@@ -18,8 +18,8 @@ const UNSEEN = /[\p{Cc}\u200b\u2060\ufeff\u202a-\u202e\u2066-\u2069]/gu;
 const GARBLED = /[\p{Cs}\p{Co}\p{Cn}\ufffd]/gu;
 /** Of all characters; more of them is no text any more. */
 const GARBLED_SHARE = 0.01;
-/** Fewer characters say too little of a language to refuse it. */
-const TELLING = 40;
+/** Fewer characters say too little of their language. */
+export const TELLING = 40;
 
 /** One form for what looks the same: NFC, "\n", no unseen characters, no spaces at ends of lines, one empty line at most. */
 export function tidy(text: string): string {

@@ -79,6 +79,13 @@ test("the same lines give the same shards, and tokens are counted by a tokenizer
   const { train, validation, test } = first.card.splits;
   assert.is(train + validation + test, first.card.kept);
   assert.ok(test > 5 && test < 60, `${test} of ${first.card.kept}`);
+  const { card } = await made(
+    Array.from({ length: 300 }, (_, i) => text(`a text of its own, number ${i * 7919}`)),
+    {
+      rules: { ...rules, near: 0 },
+    },
+  );
+  assert.ok(card.splits.test > 2, "texts without a question are split by what they say");
 });
 
 test("shards are shipped as they fill, so that one is in memory at a time", async () => {
