@@ -1,4 +1,4 @@
-// Owns access to JetStream: key-value buckets, object buckets and streams, by the names of the table in abi.
+// Owns access to JetStream: key-value buckets and streams, by the names of the table in abi. Object buckets: objects.ts.
 import { setTimeout as sleep } from "node:timers/promises";
 import {
   AckPolicy,
@@ -75,7 +75,12 @@ export class Kv<T = unknown> {
   }
 
   async entries(filter = ">"): Promise<Entry<T>[]> {
-    const found = await Promise.all((await this.keys(filter)).map((key) => this.get(key)));
+    // Without a consumer: while a killed broker of a cluster is still thought to live, some are made on it, and are silent.
+    const prefix = `$KV.${this.name}.`;
+    const jsm = await jetstream(this.bus).jetstreamManager(false);
+    const asked = jsm.streams.info(streamName(this.name), { subjects_filter: `${prefix}${filter}` });
+    const keys = Object.keys((await this.guard(asked)).state.subjects ?? {}).map((at) => at.slice(prefix.length));
+    const found = await Promise.all(keys.map((key) => this.get(key)));
     return found.filter((entry) => entry !== undefined);
   }
 
@@ -170,98 +175,6 @@ export class Kv<T = unknown> {
 
 /** What most need of a bucket. */
 export type Bucket<T> = Pick<Kv<T>, "get" | "put" | "del" | "entries">;
-
-/** Bytes of one stored chunk of an object, and how many are on their way to the broker at a time. */
-const OBJECT_CHUNK = 128 * 1024;
-const OBJECT_FLIGHT = 8;
-
-/**
- * An object bucket: large values in chunks, under an id that the writer chooses and uses once. What is there is for the
- * writer to record elsewhere, afterwards: an id without a record was never finished. (The library's object store takes
- * no backpressure, in neither direction, and cannot find what a crash left half-written.)
- */
-export class Objects {
-  private constructor(
-    private readonly bus: NatsBus,
-    private readonly jsm: JetStreamManager,
-    private readonly name: StoreName,
-  ) {}
-
-  static async open(bus: NatsBus, name: StoreName): Promise<Objects> {
-    return new Objects(bus, await jetstream(bus).jetstreamManager(false), name);
-  }
-
-  /** Stores the pieces as they come; resolves with the size once all are stored. What a failure left is removed. */
-  async put(id: string, pieces: AsyncIterable<Uint8Array>): Promise<number> {
-    const js = jetstream(this.bus);
-    const flight: Promise<unknown>[] = [];
-    let size = 0;
-    let held: Uint8Array[] = [];
-    let heldBytes = 0;
-    const send = async () => {
-      if (flight.length >= OBJECT_FLIGHT) await flight.shift();
-      const chunk = js.publish(this.subject(id), Buffer.concat(held, heldBytes));
-      // Its failure is thrown where it is awaited, perhaps after another's.
-      chunk.catch(() => {});
-      flight.push(chunk);
-      held = [];
-      heldBytes = 0;
-    };
-    try {
-      for await (const piece of pieces) {
-        held.push(piece);
-        heldBytes += piece.length;
-        size += piece.length;
-        if (heldBytes >= OBJECT_CHUNK) await send();
-      }
-      if (heldBytes > 0) await send();
-      await Promise.all(flight);
-      return size;
-    } catch (cause) {
-      await Promise.allSettled(flight);
-      // Away, too, when the broker is: then it is found by `ids` later.
-      await this.del(id).catch(() => {});
-      throw storeError(this.name, cause);
-    }
-  }
-
-  /** The chunks of an object of `size` bytes, fetched one by one as they are asked for; ENOENT when they are not all there. */
-  async *read(id: string, size: number): AsyncGenerator<Uint8Array> {
-    let seq = 1;
-    for (let read = 0; read < size; ) {
-      const wanted = Buffer.from(JSON.stringify({ seq, next_by_subj: this.subject(id) }));
-      const subject = `$JS.API.DIRECT.GET.${streamName(this.name)}`;
-      const chunk = await this.guard(this.bus.nc.request(subject, wanted, { timeout: 5_000 }));
-      if (chunk.headers?.code === 404) throw new SomaError("ENOENT", `the value is gone: it was dropped meanwhile`);
-      yield chunk.data;
-      read += chunk.data.length;
-      seq = Number(chunk.headers?.get("Nats-Sequence")) + 1;
-    }
-  }
-
-  async del(id: string): Promise<void> {
-    await this.guard(this.jsm.streams.purge(streamName(this.name), { filter: this.subject(id) }));
-  }
-
-  /** Every id of which there is a chunk. */
-  async ids(): Promise<string[]> {
-    const filter = this.subject("*");
-    const info = await this.guard(this.jsm.streams.info(streamName(this.name), { subjects_filter: filter }));
-    return Object.keys(info.state.subjects ?? {}).map((subject) => subject.slice(filter.length - 1));
-  }
-
-  private subject(id: string): string {
-    return `$O.${this.name}.C.${id}`;
-  }
-
-  private async guard<R>(promise: Promise<R>): Promise<R> {
-    try {
-      return await promise;
-    } catch (cause) {
-      throw storeError(this.name, cause);
-    }
-  }
-}
 
 /** Appends to a stream; resolves once it is stored. `dedupe`: the same id within two minutes is stored once. */
 export async function append(
@@ -376,7 +289,7 @@ function rethrow(error: unknown): void {
   });
 }
 
-function jetstream(bus: NatsBus) {
+export function jetstream(bus: NatsBus) {
   // Apps and services hold no right to the account-wide info call that the check would make.
   return bus.nc.jetstream({ checkAPI: false, timeout: 5_000 } as object);
 }

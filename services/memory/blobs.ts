@@ -3,8 +3,9 @@ import { createHash } from "node:crypto";
 import { SomaError } from "../../kernel/abi/errors.ts";
 import { LIMITS } from "../../kernel/abi/limits.ts";
 import { roleOf, SERVICES } from "../../kernel/abi/names.ts";
+import type { Objects } from "../../kernel/ipc/objects.ts";
 import { Serial } from "../../kernel/ipc/serial.ts";
-import type { Kv, Objects } from "../../kernel/ipc/store.ts";
+import type { Kv } from "../../kernel/ipc/store.ts";
 
 const APP_QUOTA = 4 * 1024 * 1024 * 1024;
 

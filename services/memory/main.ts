@@ -1,7 +1,8 @@
 // Owns the wiring of the memory service: machine, effects, calls.
 import { createActor, fromPromise } from "xstate";
+import { Objects } from "../../kernel/ipc/objects.ts";
 import { runService } from "../../kernel/ipc/service.ts";
-import { Kv, Objects } from "../../kernel/ipc/store.ts";
+import { Kv } from "../../kernel/ipc/store.ts";
 import { type BlobRecord, Blobs, blobQuota } from "./blobs.ts";
 import { freeBytes, usedBytes } from "./budget.ts";
 import { calls } from "./calls.ts";

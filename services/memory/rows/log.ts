@@ -1,6 +1,7 @@
 // Owns how collections are kept: a record that names the segments in order, and an object for each.
 import { LIMITS } from "../../../kernel/abi/limits.ts";
-import type { Kv, Objects } from "../../../kernel/ipc/store.ts";
+import type { Objects } from "../../../kernel/ipc/objects.ts";
+import type { Kv } from "../../../kernel/ipc/store.ts";
 import { Segment } from "./segment.ts";
 
 /**

@@ -2,8 +2,9 @@
 import { SomaError } from "../../../kernel/abi/errors.ts";
 import { LIMITS } from "../../../kernel/abi/limits.ts";
 import type { Input, Output } from "../../../kernel/abi/syscalls.ts";
+import type { Objects } from "../../../kernel/ipc/objects.ts";
 import { Serial } from "../../../kernel/ipc/serial.ts";
-import type { Kv, Objects } from "../../../kernel/ipc/store.ts";
+import type { Kv } from "../../../kernel/ipc/store.ts";
 import { type Change, Collection } from "./collection.ts";
 import { Log, type RowsRecord } from "./log.ts";
 import { type Query, search } from "./search.ts";
