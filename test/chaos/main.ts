@@ -38,7 +38,7 @@ if (values.write) {
     const [, part] = /^\| (.*?) \|/.exec(line) ?? [];
     return part !== undefined && !parts.has(part);
   });
-  const before = kept.length > 0 ? `; the last ${kept.length} rows are of an earlier run` : "";
+  const before = kept.length > 0 ? `; from an earlier run: the last ${kept.length} rows` : "";
   const rows = [figures.table(), ...kept].join("\n");
   const table = `<!-- ${name} -->\n\`${command}\` on ${machine}${before}:\n\n${rows}\n<!-- end -->`;
   writeFileSync(
