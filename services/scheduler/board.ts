@@ -4,11 +4,12 @@ import { Balance, surplus } from "./balance.ts";
 import { Charges } from "./charges.ts";
 import { estimate } from "./estimate.ts";
 import type { End, Handover } from "./handover.ts";
+import { type Held, held } from "./held.ts";
 import { foremost, type Order } from "./order.ts";
 import { type Cut, type Part, partName } from "./parts.ts";
 import { choose, victims } from "./pick.ts";
 import { POLICY, type PolicyName } from "./policies.ts";
-import { AHEAD, LENGTH, TOKEN_BUDGET } from "./quanta.ts";
+import { LENGTH, TOKEN_BUDGET } from "./quanta.ts";
 import { type Recut, recut } from "./recut.ts";
 import {
   blocksOf,
@@ -24,7 +25,6 @@ import {
 import {
   allows,
   bind,
-  type Hurry,
   hurry,
   newcomer,
   overtaken,
@@ -309,21 +309,10 @@ export class Board {
     };
   }
 
-  /** Where two quanta keep a newcomer waiting that should not have to: on another part of the device perhaps, and of another model. */
-  held(id: string): { device: string; model: string; how: Hurry }[] {
+  /** Where two quanta keep a newcomer waiting that should not have to. */
+  held(id: string): Held[] {
     const sequence = this.sequences.get(id)!;
-    const full = this.slotsFor(sequence.input.model, sequence.pin).filter((slot) => !this.slots.hasRoom(slot));
-    const lanes = full.flatMap((slot) =>
-      slot.inFlight.length >= AHEAD ? [slot] : this.slots.on(slot.device).filter(({ inFlight }) => inFlight.length > 0),
-    );
-    const [seen, held] = [new Set<unknown>(), [] as ReturnType<Board["held"]>];
-    for (const slot of lanes) {
-      if (seen.has(slot.inFlight)) continue;
-      seen.add(slot.inFlight);
-      const how = hurry([sequence], slot.inFlight);
-      if (how !== undefined) held.push({ device: slot.device, model: slot.model, how });
-    }
-    return held;
+    return held(sequence, this.slotsFor(sequence.input.model, sequence.pin), this.slots);
   }
 
   /** Takes a report; returns what has ended. */
