@@ -91,9 +91,10 @@ const only = process.argv.slice(2);
 const files = testFiles(join(ROOT, "test")).filter(
   (file) => only.length === 0 || only.some((part) => file.includes(part)),
 );
-// System tests boot everything and measure time: alone, after the others, which share the cores two by two.
-const system = files.filter((file) => /^test\/(system|chaos|compose)/.test(file));
-const queue = files.filter((file) => !system.includes(file));
+/** Those that boot everything and measure time, or keep both cores busy: alone, after the others, which share the cores two by two. */
+const ALONE = /^test\/(system|chaos|compose)|seeds/;
+const alone = files.filter((file) => ALONE.test(file));
+const queue = files.filter((file) => !alone.includes(file));
 const outcomes: Outcome[] = [];
 const began = performance.now();
 
@@ -117,7 +118,7 @@ for (const [name, command, args] of only.length === 0 ? CHECKS : []) {
   report(outcome);
 }
 await Promise.all([worker(), worker()]);
-queue.push(...system);
+queue.push(...alone);
 await worker();
 rmSync(scratch, { recursive: true, force: true });
 const sum = (key: "passed" | "failed") => outcomes.reduce((total, outcome) => total + outcome[key], 0);

@@ -46,6 +46,8 @@ export class Clock {
   now = 0;
   /** Tasks that were run. */
   events = 0;
+  /** Process -> tasks that were run of it. */
+  readonly ran = new Map<string, number>();
   /** Of all that was run, in order: equal for equal runs. */
   hash = 0x811c9dc5;
   /** Whose code runs; null for the world's own. */
@@ -81,6 +83,7 @@ export class Clock {
     }
     this.now = Math.max(this.now, task.at);
     this.events += 1;
+    if (owner !== null) this.ran.set(owner.id, (this.ran.get(owner.id) ?? 0) + 1);
     this.note(`${owner?.id ?? "-"} ${task.label} ${task.at.toFixed(3)}`);
     this.current = owner;
     task.run();

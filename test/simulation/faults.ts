@@ -50,26 +50,26 @@ export class Faults {
       };
       this.world.clock.after(random.between(0, to), "fault", again, null);
     };
-    often("kill", 1_000, 8_000, () => this.on((process) => this.world.kill(process)));
-    often("pause", 1_000, 8_000, () =>
+    often("kill", 600, 5_000, () => this.on((process) => this.world.kill(process)));
+    often("pause", 600, 5_000, () =>
       this.on((process) => this.world.pause(process, random.pick([50, 500, 2_500, 6_000]))),
     );
-    often("ghost", 2_000, 9_000, () =>
+    often("ghost", 1_200, 5_500, () =>
       this.on((process) => this.world.ghost(process, random.pick([300, 2_000, 6_000]))),
     );
-    often("kernel", 2_000, 12_000, () => {
+    often("kernel", 1_200, 7_500, () => {
       const { kernel } = this.world;
       if (kernel === undefined) return false;
       if (random.chance(0.3)) this.world.pause(kernel, random.pick([300, 1_500, 4_000, 7_000]));
       else this.world.kill(kernel);
       return true;
     });
-    often("broker", 4_000, 15_000, () => {
+    often("broker", 2_500, 8_000, () => {
       if (!this.world.broker.up) return false;
       this.world.broker.restart(random.between(100, 3_000));
       return true;
     });
-    often("crashloop", 5_000, 20_000, () => {
+    often("crashloop", 3_000, 10_000, () => {
       const service = random.pick(SERVICES.filter((name) => name !== "auth"));
       this.loop(`${service}-1`, random.whole(2, 9));
       return true;

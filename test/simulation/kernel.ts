@@ -46,7 +46,7 @@ export async function kernelProgram(world: World, process: Process): Promise<voi
   const epoch = (world.kernels += 1);
   const { clock, broker, random } = world;
   const hands = new Hands(world.channel(process));
-  const key = createKey("user").publicKey;
+  const key = world.key().publicKey;
   // The launcher starts a kernel once the broker is there.
   while (!broker.up) await new Promise((resolve) => setTimeout(resolve, 50));
   const bus = world.connect(process, { name: "kernel", publicKey: key, epoch } as never);

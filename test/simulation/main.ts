@@ -2,8 +2,8 @@
 import { fork } from "node:child_process";
 import { parseArgs } from "node:util";
 import { FAULTS } from "./faults.ts";
+import { INVARIANTS } from "./invariants.ts";
 import type { Outcome } from "./seed.ts";
-import { INVARIANTS } from "./world.ts";
 
 /** A run that is limited in time has so many seeds all the same: fewer say little of faults that are rare. */
 const LEAST = 300;
@@ -16,6 +16,8 @@ npm run sim -- --mutant NAME [--seeds 200]              with a defect put in, un
 /** Each kind of fault must strike in so many of the seeds, and each seed must have so many events. */
 const SHARE = 0.05;
 const EVENTS = 500;
+/** For what is young: a run leaves much behind, and what is collected less often is dead by then. */
+const YOUNG_MB = 32;
 /** Failures that are shown in full. */
 const SHOWN = 10;
 
@@ -77,7 +79,9 @@ async function many(from: number, seeds: number, workers: number, limitMs: numbe
   let next = from;
   await Promise.all(
     Array.from({ length: workers }, async () => {
-      const worker = fork(new URL("worker.ts", import.meta.url), { execArgv: ["--import", "tsx"] });
+      const worker = fork(new URL("worker.ts", import.meta.url), {
+        execArgv: ["--import", "tsx", `--max-semi-space-size=${YOUNG_MB}`],
+      });
       await new Promise<void>((resolve, reject) => {
         const more = () => next < from + seeds && (next < from + LEAST || performance.now() - began < limitMs);
         const give = () => (more() ? worker.send({ seed: next++ }) : worker.disconnect());
@@ -93,6 +97,8 @@ async function many(from: number, seeds: number, workers: number, limitMs: numbe
   say(
     `${outcomes.length} seeds, ${sum(outcomes.map(({ events }) => events))} events, ${((performance.now() - began) / 1000).toFixed(0)} s`,
   );
+  if (outcomes.length < seeds)
+    say(`SKIPPED ${seeds - outcomes.length} of ${seeds} seeds: ${limitMs / 1000} s were over`);
   say(failures.length === 0 ? "sim: all promises kept" : `sim: FAILED\n${failures.join("\n")}`);
   process.exit(failures.length === 0 ? 0 : 1);
 }
@@ -113,8 +119,7 @@ function report(outcomes: readonly Outcome[]): string[] {
     const looked = sum(outcomes.map(({ checked }) => checked[name] ?? 0));
     const broken = outcomes.filter(({ violations }) => violations.some((line) => line.startsWith(`${name}:`)));
     say(`${name.padEnd(48)} ${String(looked).padStart(9)} ${String(broken.length).padStart(8)}`);
-    if (looked === 0 && name !== "no actor has a bug" && name !== "a run ends")
-      failures.push(`"${name}" was never looked at`);
+    if (looked === 0) failures.push(`"${name}" was never looked at`);
   }
   say("");
   for (const { seed, events } of outcomes)

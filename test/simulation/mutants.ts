@@ -5,7 +5,7 @@ import { Kv } from "../../services/device/kv.ts";
 import { Radix } from "../../services/device/radix.ts";
 import { Jobs } from "../../services/model/jobs.ts";
 import { Board } from "../../services/scheduler/board.ts";
-import type { Invariant } from "./world.ts";
+import type { Invariant } from "./invariants.ts";
 
 interface Mutant {
   what: string;

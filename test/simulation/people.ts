@@ -4,7 +4,6 @@ import { LIMITS } from "../../kernel/abi/limits.ts";
 import { personPermissions } from "../../kernel/abi/rights.ts";
 import type { CallName, Input, Output } from "../../kernel/abi/syscalls.ts";
 import { Client } from "../../kernel/ipc/client.ts";
-import { createKey } from "../../kernel/ipc/nkey.ts";
 import { MODELS } from "./device.ts";
 import { nextToken } from "./driver.ts";
 import { Process, type World } from "./world.ts";
@@ -29,7 +28,7 @@ export class People {
 
   private client(name: string): Client {
     const { world } = this;
-    const publicKey = createKey("user").publicKey;
+    const { publicKey } = world.key();
     const permissions = name === "person" ? personPermissions(name) : undefined;
     const former = world.clock.current;
     world.clock.current = this.process;
@@ -59,7 +58,7 @@ export class People {
     for (const holder of ["ann", "bob"]) {
       const wish = {
         holder,
-        publicKey: createKey("user").publicKey,
+        publicKey: world.key().publicKey,
         calls: ["model.generate", "memory.put", "memory.get", "auth.derive"],
         caveats: { tokens: { amount: 200, windowMs: 3_600_000 } },
       };
@@ -70,7 +69,7 @@ export class People {
     if (parent === undefined || !world.random.chance(0.5)) return;
     const wish = {
       holder: "child",
-      publicKey: createKey("user").publicKey,
+      publicKey: world.key().publicKey,
       calls: ["model.generate"],
       caveats: { tokens: { amount: 50, windowMs: 3_600_000 } },
     };

@@ -23,10 +23,15 @@ export interface Outcome {
 const PROGRAMS = { kernel: kernelProgram, auth, memory, device, scheduler, model };
 
 /** Simulated ms of faults, and of calm until everything must be settled. */
-const FAULTY_MS = 7_000;
+const FAULTY_MS = 4_500;
 const CALM_MS = 70_000;
+/** Nobody asks for so long: simulated ms. Timers that turn, beats and what follows them are so many events of one process, at most. */
+const QUIET_MS = 500;
+const QUIET_EVENTS = 100;
 /** What stops must stop within. */
 const STOP_MS = 10_000;
+/** Events from one milestone of a run to the next, at most. */
+const STEPS = 400_000;
 
 /** `mutant`: a promise of the product that is broken on purpose. */
 export async function runSeed(seed: number, trace?: (line: string) => void, mutant?: string): Promise<Outcome> {
@@ -83,6 +88,7 @@ async function run(world: World, people: People): Promise<void> {
   world.check("a job has its effect once", registered === done, () => `${done} done, ${registered} registered`);
   world.check("nobody waits for ever", people.open === 0, () => `${people.open} requests`);
   await leftovers(world, people);
+  await quiet(world);
 
   // A kernel that hung at the end of the faults was killed meanwhile.
   const again = clock.now + CALM_MS;
@@ -95,6 +101,7 @@ async function run(world: World, people: People): Promise<void> {
   const stops = world.stopped === 0 || (world.stopped === 1 && !able);
   world.check("the system stops", stops, () => `exit ${world.stopped}, ${states(world)}`);
   checkSupervision(world, began);
+  world.check("no actor has a bug", world.bugs === 0, () => `${world.bugs} have, as said`);
 }
 
 /** What was lent has come back: KV blocks by an answer that needs them all, memory and leases by their owners' books. */
@@ -133,12 +140,22 @@ async function leftovers(world: World, people: People): Promise<void> {
   world.check("no memory is lent to what is not there", orphans.length === 0, () => orphans.join(", "));
 }
 
-async function until(world: World, done: () => boolean): Promise<void> {
-  for (let guard = 0; guard < 400_000; guard++) {
-    if (done()) return;
-    if (!(await world.clock.step())) return;
+/** All is over and given back, and nobody goes round in circles. */
+async function quiet(world: World): Promise<void> {
+  const { clock } = world;
+  const before = new Map(clock.ran);
+  const end = clock.now + QUIET_MS;
+  await until(world, () => clock.now >= end);
+  for (const [id, count] of clock.ran) {
+    const since = count - (before.get(id) ?? 0);
+    world.check("who has nothing to do is quiet", since <= QUIET_EVENTS, () => `${id}: ${since} events`);
   }
-  world.check("a run ends", false, () => "it goes on and on");
+}
+
+async function until(world: World, done: () => boolean): Promise<void> {
+  let guard = 0;
+  while (!done() && guard++ < STEPS && (await world.clock.step()));
+  world.check("a run ends", guard <= STEPS, () => "it goes on and on");
 }
 
 function allReady(world: World): boolean {

@@ -9,7 +9,6 @@ import { commonHandlers } from "../../kernel/ipc/common.ts";
 import { GrantTable, type SignedGrant } from "../../kernel/ipc/grants.ts";
 import type { Bootstrap } from "../../kernel/ipc/identity.ts";
 import { Metrics } from "../../kernel/ipc/metrics.ts";
-import { createKey } from "../../kernel/ipc/nkey.ts";
 import { Recorder } from "../../kernel/ipc/recorder.ts";
 import { Server } from "../../kernel/ipc/server.ts";
 import type { Context, Running } from "../../kernel/ipc/service.ts";
@@ -56,7 +55,7 @@ async function live(
   exit: (code: number) => never,
 ): Promise<void> {
   const service = bootstrap.service as Service;
-  const key = createKey("user");
+  const key = world.key();
   if (!world.broker.up) exit(70);
   const boot = world.connect(process, JSON.parse(bootstrap.jwt));
   const { instance, epoch, jwt, grantKey, secrets } = await new Client(boot).call(

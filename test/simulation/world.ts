@@ -2,6 +2,7 @@
 import { LIMITS } from "../../kernel/abi/limits.ts";
 import { syscall } from "../../kernel/abi/syscalls.ts";
 import type { Supervision } from "../../kernel/effects.ts";
+import type { KeyPair } from "../../kernel/ipc/nkey.ts";
 import { type Order, type Report, SHUTDOWN_MS } from "../../kernel/launcher/protocol.ts";
 import type { Ledger } from "../../services/auth/ledger.ts";
 import type { Registrar } from "../../services/auth/registrar.ts";
@@ -11,43 +12,10 @@ import type { Board } from "../../services/scheduler/board.ts";
 import { Broker, type SimBus, type Token } from "./broker.ts";
 import { Clock, type Owner, type Task } from "./clock.ts";
 import { SimFiles } from "./driver.ts";
+import type { Invariant } from "./invariants.ts";
+import { keyOf } from "./keys.ts";
 import { Random } from "./random.ts";
 import { Store } from "./store.ts";
-
-/** What the system promises; `check` looks at each as often as it can. */
-export const INVARIANTS = [
-  "each request has one outcome in time",
-  "nobody waits for ever",
-  "no effect is made twice",
-  "a key is one job",
-  "accepted jobs end",
-  "a job has its effect once",
-  "tokens come in order, each once",
-  "tokens are the same whatever happens",
-  "an answer is complete",
-  "a resumed sequence goes on with its own tokens",
-  "no stale epoch writes",
-  "late writes are refused",
-  "nothing is started twice",
-  "no more restarts than the intensity allows",
-  "restarts wait longer each time",
-  "nobody is killed while the broker is away",
-  "one hang at a time is punished",
-  "children start in order",
-  "children stop in reverse order",
-  "everybody is back",
-  "the system stops",
-  "memory is not overcommitted",
-  "no memory is lent to what is not there",
-  "all KV blocks come back",
-  "devices hold no sequence that is over",
-  "the scheduler's board is empty",
-  "no budget is overdrawn",
-  "no budget stays set aside",
-  "no actor has a bug",
-  "a run ends",
-] as const;
-export type Invariant = (typeof INVARIANTS)[number];
 
 export class Process implements Owner {
   dead = false;
@@ -114,11 +82,14 @@ export class World {
   readonly devices = new Map<string, ReadonlyMap<string, Resident>>();
   /** The disk of the host on which the devices are. */
   readonly files = new SimFiles();
+  /** Throws that came out of product code. */
+  bugs = 0;
   private punished = { at: Number.NEGATIVE_INFINITY, kernel: 0 };
   private readonly asked: { id: string; at: number }[] = [];
   /** Call and key of what may not be done twice -> how often it was begun. */
   private readonly begun = new Map<string, number>();
   private pids = 50_000_000;
+  private keys = 0;
   private tellKernel: ((message: unknown) => void) | undefined;
   /** Reports to a kernel that does not listen yet: Node keeps them for it. */
   private early: Report[] = [];
@@ -159,9 +130,15 @@ export class World {
 
   /** A throw that no product code may let out. */
   bug(error: unknown): void {
+    this.bugs += 1;
     const who = this.clock.current?.id ?? "the world";
     const text = error instanceof Error ? (error.stack ?? error.message) : String(error);
     this.check("no actor has a bug", false, () => `${who}: ${text}`);
+  }
+
+  /** A key that nobody has in this run. */
+  key(): KeyPair {
+    return keyOf(this.keys++);
   }
 
   connect(owner: Owner, token: Token): SimBus {

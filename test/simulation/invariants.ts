@@ -1,0 +1,37 @@
+// Owns the list of what a simulated system must obey, by name.
+
+/** What the system promises; `check` looks at each as often as it can. */
+export const INVARIANTS = [
+  "each request has one outcome in time",
+  "nobody waits for ever",
+  "no effect is made twice",
+  "a key is one job",
+  "accepted jobs end",
+  "a job has its effect once",
+  "tokens come in order, each once",
+  "tokens are the same whatever happens",
+  "an answer is complete",
+  "a resumed sequence goes on with its own tokens",
+  "no stale epoch writes",
+  "late writes are refused",
+  "nothing is started twice",
+  "no more restarts than the intensity allows",
+  "restarts wait longer each time",
+  "nobody is killed while the broker is away",
+  "one hang at a time is punished",
+  "children start in order",
+  "children stop in reverse order",
+  "everybody is back",
+  "who has nothing to do is quiet",
+  "the system stops",
+  "memory is not overcommitted",
+  "no memory is lent to what is not there",
+  "all KV blocks come back",
+  "devices hold no sequence that is over",
+  "the scheduler's board is empty",
+  "no budget is overdrawn",
+  "no budget stays set aside",
+  "no actor has a bug",
+  "a run ends",
+] as const;
+export type Invariant = (typeof INVARIANTS)[number];
