@@ -46,7 +46,7 @@ export interface Life {
   at: number;
   what: "start" | "end" | "term" | "kill";
   id: string;
-  /** Which kernel it was told by. */
+  /** Which kernel knows of it: the last that had asked which children there were. */
   kernel: number;
 }
 
@@ -71,6 +71,8 @@ export class World {
   kernel: Process | undefined;
   /** How many kernels there were. */
   kernels = 0;
+  /** The last kernel that took up its work: what happened to children before that, it knows nothing of. */
+  private supervising = 0;
   /** What the launcher exits with: 0 only when the kernel has ended everything in order. */
   stopped: number | undefined;
   // What runs, for the checks: of the newest instances.
@@ -234,7 +236,7 @@ export class World {
   fork(id: string, env: Record<string, string>): Process {
     const process = new Process(id, this.pids++, Date.now(), env);
     this.processes.set(id, process);
-    this.lives.push({ at: this.clock.now, what: "start", id, kernel: this.kernels });
+    this.lives.push({ at: this.clock.now, what: "start", id, kernel: this.supervising });
     const program = this.programs[id.replace(/-\d+$/, "")]!;
     this.clock.after(
       this.random.between(20, 120),
@@ -258,7 +260,7 @@ export class World {
     for (const bus of this.broker.of(process)) this.broker.forget(bus);
     // A ghost was given up long ago.
     if (this.processes.get(process.id) !== process) return;
-    this.lives.push({ at: this.clock.now, what: "end", id: process.id, kernel: this.kernels });
+    this.lives.push({ at: this.clock.now, what: "end", id: process.id, kernel: this.supervising });
     if (process === this.kernel) {
       this.processes.delete(process.id);
       this.kernel = undefined;
@@ -290,7 +292,7 @@ export class World {
     process.paused = true;
     const { id, pid } = process;
     this.processes.delete(id);
-    this.lives.push({ at: this.clock.now, what: "end", id, kernel: this.kernels });
+    this.lives.push({ at: this.clock.now, what: "end", id, kernel: this.supervising });
     this.report({ type: "exited", id, pid, code: null, signal: "SIGKILL", lines: [] });
     this.clock.after(ms, "ghost", () => process.dead || this.clock.resume(process), null);
   }
@@ -355,6 +357,7 @@ export class World {
   private order(order: Order): void {
     this.clock.note(`order ${order.type} ${"id" in order ? order.id : ""}`);
     if (order.type === "list") {
+      this.supervising = this.kernels;
       const children = [...this.processes.values()].filter(({ id }) => id !== "kernel");
       this.report({ type: "children", children: children.map(({ id, pid, startedAt }) => ({ id, pid, startedAt })) });
     } else if (order.type === "start") {
@@ -368,7 +371,7 @@ export class World {
       const process = this.processes.get(order.id);
       if (process === undefined || process.dead) return;
       const what = order.signal === "SIGKILL" ? "kill" : "term";
-      this.lives.push({ at: this.clock.now, what, id: order.id, kernel: this.kernels });
+      this.lives.push({ at: this.clock.now, what, id: order.id, kernel: this.supervising });
       if (what === "kill") {
         this.checkKill(order.id);
         this.kill(process);
