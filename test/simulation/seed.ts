@@ -128,7 +128,7 @@ async function leftovers(world: World, people: People): Promise<void> {
   world.check(
     "the scheduler's board is empty",
     world.board?.sequences.size === 0,
-    () => `${world.board?.sequences.size} are there`,
+    () => [...(world.board?.sequences.values() ?? [])].map(({ id, state }) => `${id} ${state}`).join(", "),
   );
   const aside = () => [...world.aside.values()].reduce((sum, amount) => sum + amount, 0);
   const returned = clock.now + 65_000;
