@@ -125,10 +125,10 @@ async function leftovers(world: World, people: People): Promise<void> {
     residents().map((one) => `${one.model} has ${one.row().sequences} sequences and ${one.parking.size} put aside`);
   await until(world, () => (used() === 0 && world.board?.sequences.size === 0) || clock.now > end);
   world.check("devices hold no sequence that is over", used() === 0, () => `${used()} blocks: ${held()}`);
-  world.check(
-    "the scheduler's board is empty",
-    world.board?.sequences.size === 0,
-    () => [...(world.board?.sequences.values() ?? [])].map(({ id, state }) => `${id} ${state}`).join(", "),
+  world.check("the scheduler's board is empty", world.board?.sequences.size === 0, () =>
+    [...(world.board?.sequences.values() ?? [])]
+      .map(({ id, input, device }) => `${id} on ${device} for ${input.model}`)
+      .join(", "),
   );
   const aside = () => [...world.aside.values()].reduce((sum, amount) => sum + amount, 0);
   const returned = clock.now + 65_000;
