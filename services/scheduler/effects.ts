@@ -11,6 +11,7 @@ import { Absence } from "./absence.ts";
 import type { SavedAccount } from "./accounts.ts";
 import type { Board, Input, Placement, Report } from "./board.ts";
 import type { Budgets } from "./budgets.ts";
+import { Forgetting } from "./forgetting.ts";
 import { Handed } from "./handed.ts";
 import type { Handover } from "./handover.ts";
 import { Holds } from "./holds.ts";
@@ -25,8 +26,6 @@ const told = listed.extend({ epoch: z.number().default(0), unanswered: z.array(z
 
 const TICK_MS = 250;
 const SAVE_MS = 1_000;
-/** Between attempts to have a device forget a sequence. */
-const FORGET_MS = 500;
 /** A shorter wait gets no span, in ms. */
 const WAIT_MS = 0.5;
 
@@ -39,8 +38,12 @@ export class Effects {
     });
   });
   private readonly handed = new Handed();
+  private readonly forgetting = new Forgetting({
+    drop: (device, model, seq) => this.ctx.client.call("device.drop", { model, seqs: [seq] }, { instance: device }),
+    runsOn: (device, seq) => this.queue.sequences.get(seq)?.device === device,
+    crash: (error) => this.ctx.crash(error),
+  });
   private pumping = false;
-  private stopped = false;
   /** By device: what its next quantum waits for. */
   private readonly handing = new Map<string, Promise<unknown>>();
   /** When each traced request last came back from a device. */
@@ -73,6 +76,9 @@ export class Effects {
       this.holds.down(device);
       this.pump();
     });
+    bus.on(({ type }) => {
+      if (type === "back") this.pump();
+    });
     const { processes } = await client.call("kernel.ps", {});
     const devices = processes.filter(({ id, state }) => serviceOf(id) === "device" && state === "ready");
     await Promise.all(devices.map(({ id, epoch }) => this.survey(id, epoch)));
@@ -80,7 +86,7 @@ export class Effects {
   }
 
   async stop(): Promise<void> {
-    this.stopped = true;
+    this.forgetting.stop();
     for (const timer of this.timers) clearInterval(timer);
     await Promise.all([this.budgets.stop(), this.save()]);
   }
@@ -201,23 +207,8 @@ export class Effects {
   /** Canceled, or out of time: its KV is given back. */
   private drop(mid: string): void {
     const where = this.queue.remove(mid);
-    if (where) void this.forget(where.device, where.model, mid);
+    if (where) void this.forgetting.forget(where.device, where.model, mid);
     this.pump();
-  }
-
-  /** Has a device forget a sequence: told until it answers, or is gone with all that it had, or has it anew. */
-  private async forget(device: string, model: string, seq: string): Promise<void> {
-    while (!this.stopped && this.queue.sequences.get(seq)?.device !== device) {
-      try {
-        await this.ctx.client.call("device.drop", { model, seqs: [seq] }, { instance: device });
-        return;
-      } catch (error) {
-        if (!isSomaError(error)) return void this.ctx.crash(error);
-        // Word of it or its answer was lost: until the device knows, the sequence holds blocks for nobody.
-        if (error.code !== "EIO" && error.code !== "ETIME") return;
-        await new Promise((resolve) => setTimeout(resolve, FORGET_MS));
-      }
-    }
   }
 
   private async tell(device: string, model: string, seq: string, aside?: "park" | "move"): Promise<void> {
@@ -251,6 +242,8 @@ export class Effects {
     this.pumping = true;
     setImmediate(() => {
       this.pumping = false;
+      // All that is handed over then fails at once.
+      if (!this.ctx.bus.connected) return;
       this.holds.update(this.queue.wanting().length > 0, performance.now());
       for (let next = this.queue.next(); next !== undefined; next = this.queue.next()) void this.run(next);
     });
@@ -293,7 +286,8 @@ export class Effects {
       // Ended while they ran, or begins anew elsewhere: word of an end may have come to the device before them.
       for (const { seq, finish } of report.seqs) {
         const { device: at, parkedOn } = this.queue.sequences.get(seq) ?? {};
-        if (finish === null && at === undefined && parkedOn === undefined) void this.forget(device, quantum.model, seq);
+        if (finish === null && at === undefined && parkedOn === undefined)
+          void this.forgetting.forget(device, quantum.model, seq);
       }
     } catch (error) {
       if (!isSomaError(error)) return void crash(error);
@@ -305,7 +299,7 @@ export class Effects {
       if (error.code === "EINVAL" || error.code === "EPERM")
         for (const { seq } of quantum.seqs) this.refuse(seq, error);
       // It may have run all the same, and what it held may end before it comes there again.
-      else for (const { seq } of quantum.seqs) void this.forget(device, quantum.model, seq);
+      else for (const { seq } of quantum.seqs) void this.forgetting.forget(device, quantum.model, seq);
       await new Promise((resolve) => setTimeout(resolve, 20));
     }
     this.pump();
