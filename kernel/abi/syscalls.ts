@@ -8,6 +8,7 @@ import { device } from "./syscalls/device.ts";
 import { kernel } from "./syscalls/kernel.ts";
 import { memory } from "./syscalls/memory.ts";
 import { model } from "./syscalls/model.ts";
+import { rollout } from "./syscalls/rollout.ts";
 import { scheduler } from "./syscalls/scheduler.ts";
 
 export const SYSCALLS = {
@@ -16,7 +17,7 @@ export const SYSCALLS = {
   memory: { ...common, ...memory },
   device: { ...common, ...device },
   scheduler: { ...common, ...scheduler },
-  model: { ...common, ...model, ...data },
+  model: { ...common, ...model, ...data, ...rollout },
 } as const satisfies Record<Owner, Record<string, Syscall>>;
 
 export type Syscalls = typeof SYSCALLS;

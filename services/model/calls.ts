@@ -13,10 +13,12 @@ import { readHyper, type TrainInput } from "./hyper.ts";
 import type { Job } from "./job.ts";
 import type { Jobs } from "./jobs.ts";
 import type { Requests, RunCall } from "./requests.ts";
+import { type Rolling, rolloutCalls } from "./rollout/calls.ts";
 
 export interface Model {
   catalog: Catalog;
   sets: Sets;
+  rolling: Rolling;
   requests: Requests;
   jobs: Jobs;
   /** Begins the actor of a request or a job; ends it. */
@@ -46,6 +48,7 @@ export function calls(model: Model): Handlers<"model"> {
   };
   return {
     ...dataCalls(model),
+    ...rolloutCalls(model.rolling, registry),
     generate: run("generate") as never,
     translate: run("translate") as never,
     score: run("score") as never,

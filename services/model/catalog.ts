@@ -91,11 +91,8 @@ export class Catalog {
   /** True if an alias keeps this resident. */
   aliased(id: string): boolean {
     const { registry } = this.options;
-    return registry
-      .all()
-      .some((record) =>
-        registry.aliasesOf(record).some((alias) => residentId(record, registry.alias(alias)?.dtype ?? "f32") === id),
-      );
+    const pointers = registry.aliasNames().flatMap((alias) => [registry.alias(alias), registry.alias(alias)?.canary]);
+    return pointers.some((to) => to !== undefined && residentId(to, to.dtype) === id);
   }
 
   /** Gives a staged folder its version, and its record to the registry: from then on it exists. */
@@ -170,7 +167,9 @@ export class Catalog {
       await residents.need(id, wanted, `alias ${alias}`);
       residents.release(id, `alias ${alias}`);
     }
-    await registry.point(alias, { name, version, dtype: chosen.dtype });
+    const previous = before && { name: before.name, version: before.version, dtype: before.dtype };
+    const last = { what: "deployed", why: versionText(chosen.record), at: this.options.now() };
+    await registry.point(alias, { name, version, dtype: chosen.dtype, ...(previous ? { previous } : {}), last });
     const old = before && residentId(before, before.dtype);
     if (old !== undefined && !this.aliased(old)) residents.retire(old);
     return { previous: before ? versionText(before) : null };

@@ -54,8 +54,14 @@ export function modelLogic({ ctx, requests, jobs, training }: Parts) {
       run: fromPromise(({ input }: { input: { mid: string } }) => requests.run(input.mid)),
     },
     actions: {
-      reply: (_, { mid, output }) => ctx.server.reply(mid, output),
-      refuse: (_, { mid, error }) => ctx.server.fail(mid, error),
+      reply: (_, { mid, output }) => {
+        requests.settled(mid);
+        ctx.server.reply(mid, output);
+      },
+      refuse: (_, { mid, error }) => {
+        requests.settled(mid, error);
+        ctx.server.fail(mid, error);
+      },
       forget: (_, { mid }) => requests.forget(mid),
     },
   });

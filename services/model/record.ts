@@ -51,10 +51,28 @@ export interface ModelRecord {
   note: string;
 }
 
-export interface Alias {
+/** Which version, and how its weights are kept. */
+export interface Pointer {
   name: string;
   version: number;
   dtype: "f32" | "int8" | "int4";
+}
+
+export interface Canary extends Pointer {
+  /** Of all requests, 0..1. */
+  share: number;
+  /** All requests of these. */
+  apps: string[];
+  since: number;
+  rule: { requests: number; failures: number; slower: number; promoteAfter?: number | undefined };
+}
+
+export interface Alias extends Pointer {
+  /** Where a rollback goes. */
+  previous?: Pointer;
+  canary?: Canary;
+  /** The last thing that was done to it. */
+  last?: { what: string; why: string; at: number };
 }
 
 /** `name@version`, as messages and commands show it. */

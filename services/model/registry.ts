@@ -50,11 +50,15 @@ export class Registry {
     return [...this.records.values()].sort((a, b) => a.name.localeCompare(b.name) || a.version - b.version);
   }
 
-  /** The aliases that point at a version. */
+  /** The aliases that point at a version, for all or for some. */
   aliasesOf({ name, version }: { name: string; version: number }): string[] {
     return [...this.aliases]
-      .filter(([, alias]) => alias.name === name && alias.version === version)
+      .filter(([, alias]) => [alias, alias.canary].some((to) => to?.name === name && to.version === version))
       .map(([alias]) => alias);
+  }
+
+  aliasNames(): string[] {
+    return [...this.aliases.keys()].sort();
   }
 
   alias(alias: string): Alias | undefined {

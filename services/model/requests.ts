@@ -15,6 +15,7 @@ import { planClassify, planEmbed, planGenerate, planScore, planTranslate, type T
 import type { ModelRecord } from "./record.ts";
 import type { Found } from "./registry.ts";
 import { residentId, type Wanted } from "./residents.ts";
+import type { Rollouts, Side } from "./rollout/rollouts.ts";
 import { Speech } from "./speech.ts";
 import type { TextModel } from "./textmodel.ts";
 
@@ -28,6 +29,8 @@ interface Live {
   call: RunCall;
   input: Inputs[RunCall];
   /** After planning. */
+  side?: Side;
+  speech?: Speech;
   id?: string;
   wanted?: Wanted;
   run?: () => Promise<unknown>;
@@ -36,6 +39,7 @@ interface Live {
 export interface RequestsOptions {
   client: Client;
   catalog: Catalog;
+  rollouts: Pick<Rollouts, "choose" | "ended">;
   metrics: Pick<Metrics, "count" | "observe">;
   /** 1 to 2^32 - 1, for requests that name no seed. */
   freshSeed?: () => number;
@@ -47,12 +51,14 @@ export class Requests {
   private readonly live = new Map<string, Live>();
   private readonly client: Client;
   private readonly catalog: Catalog;
+  private readonly rollouts: RequestsOptions["rollouts"];
   private readonly metrics: RequestsOptions["metrics"];
   private readonly freshSeed: () => number;
 
-  constructor({ client, catalog, metrics, freshSeed = () => randomInt(1, 0x1_0000_0000) }: RequestsOptions) {
+  constructor({ client, catalog, rollouts, metrics, freshSeed = () => randomInt(1, 0x1_0000_0000) }: RequestsOptions) {
     this.client = client;
     this.catalog = catalog;
+    this.rollouts = rollouts;
     this.metrics = metrics;
     this.freshSeed = freshSeed;
   }
@@ -69,7 +75,9 @@ export class Requests {
   plan(mid: string): { id: string } {
     const live = this.find(mid);
     const from = performance.now();
-    const found = this.catalog.options.registry.find(live.input.model);
+    const { principal, key } = live.request;
+    const { found, side } = this.rollouts.choose(live.input.model, { principal: principal.principal, key });
+    if (side) live.side = side;
     const text = this.catalog.options.texts.of(found.record);
     live.run = this.planned(live, found, text);
     Object.assign(live, this.catalog.wanted(found));
@@ -87,6 +95,12 @@ export class Requests {
 
   run(mid: string): Promise<unknown> {
     return this.find(mid).run!();
+  }
+
+  /** What a request came to, for the side of a canary that it ran on. */
+  settled(mid: string, error?: unknown): void {
+    const { side, speech } = this.find(mid);
+    if (side) this.rollouts.ended(side, error, speech?.timing() ?? {});
   }
 
   /** The end of a request, however it came. */
@@ -173,6 +187,7 @@ export class Requests {
 
   private speech(plan: TextPlan, model: string, { name, version }: ModelRecord, text: TextModel, request: Request) {
     const speech = new Speech(this.client, text, plan);
+    this.find(request.mid).speech = speech;
     return async () => {
       const loaded = this.catalog.options.residents.loaded(model);
       if (loaded === undefined) throw new SomaError("ESERVICEDOWN", `${model} went away before it was run`);

@@ -17,6 +17,8 @@ import { versionText } from "./record.ts";
 import { Registry } from "./registry.ts";
 import { Requests } from "./requests.ts";
 import { Residents } from "./residents.ts";
+import { Gate } from "./rollout/gate.ts";
+import { Rollouts } from "./rollout/rollouts.ts";
 import { TextModels } from "./textmodel.ts";
 import { Training } from "./training.ts";
 
@@ -50,7 +52,8 @@ export async function startModel(ctx: Needs, { home, code, hub }: ModelOptions):
   for (const record of registry.all()) {
     if (catalog.missing(record)) log.warn({ model: versionText(record) }, "its files are missing");
   }
-  const requests = new Requests({ client, catalog, metrics });
+  const rollouts = new Rollouts(catalog, ({ alias, last }) => log.warn({ alias, ...last }, "a canary ended"), crash);
+  const requests = new Requests({ client, catalog, rollouts, metrics });
   const sets = await Sets.open(await Kv.open(bus, "datasets"), client, Date.now);
   const training = new Training(client, catalog, sets);
   const jobs = await Jobs.open(
@@ -83,6 +86,7 @@ export async function startModel(ctx: Needs, { home, code, hub }: ModelOptions):
     handlers: calls({
       catalog,
       sets,
+      rolling: { rollouts, gate: new Gate(client, catalog, sets) },
       requests,
       jobs,
       begin: (mid, call) => model.send({ type: "request", mid, call }),

@@ -23,7 +23,12 @@ export function segmentCounts(
 
 /** The score of a whole corpus (not the mean of segment scores). */
 export function corpusScore(metric: Metric, hypotheses: readonly string[], references: readonly string[]): number {
-  return metric.score(sum(segmentCounts(metric, hypotheses, references)));
+  return whole(metric.score, segmentCounts(metric, hypotheses, references));
+}
+
+/** The score of the sums over all segments. */
+export function whole(score: Metric["score"], segments: readonly (readonly number[])[]): number {
+  return score(sum(segments));
 }
 
 export interface Interval {
