@@ -21,6 +21,7 @@ import { memCommands } from "./commands/mem.ts";
 import { metricsCommands } from "./commands/metrics.ts";
 import { modelCommands } from "./commands/model.ts";
 import { rightsCommands } from "./commands/rights.ts";
+import { rolloutCommands } from "./commands/rollout.ts";
 import { systemCommands } from "./commands/system.ts";
 import { topCommands } from "./commands/top.ts";
 import { traceCommands } from "./commands/trace.ts";
@@ -34,6 +35,7 @@ export const COMMANDS: readonly Command[] = [
   ...traceCommands,
   ...metricsCommands,
   ...modelCommands,
+  ...rolloutCommands,
   ...dataCommands,
   ...jobCommands,
   ...doctorCommands,
