@@ -17,6 +17,7 @@ import { inspectCommands } from "./commands/inspect.ts";
 import { jobCommands } from "./commands/job.ts";
 import { keepCommands } from "./commands/keep.ts";
 import { keyCommands } from "./commands/key.ts";
+import { lifeCommands } from "./commands/life.ts";
 import { memCommands } from "./commands/mem.ts";
 import { metricsCommands } from "./commands/metrics.ts";
 import { modelCommands } from "./commands/model.ts";
@@ -28,6 +29,7 @@ import { traceCommands } from "./commands/trace.ts";
 
 export const COMMANDS: readonly Command[] = [
   ...systemCommands,
+  ...lifeCommands,
   ...topCommands,
   ...inspectCommands,
   ...callCommands,

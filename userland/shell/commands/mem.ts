@@ -10,7 +10,7 @@ export const memCommands: Command[] = [
   {
     name: "mem ls",
     args: "[prefix]",
-    what: "list who remembers what, or with --of the keys of one",
+    what: "list who remembers what, or with --of the keys and collections of one",
     example: "soma mem ls --of notes",
     options: [OF],
     async run(env, [prefix = ""], { of }) {
@@ -20,8 +20,15 @@ export const memCommands: Command[] = [
         const rows = namespaces.map((n) => [n.namespace, n.keys, n.rows, bytes(n.bytes)]);
         return { json: namespaces, text: table(["NAMESPACE", ">KEYS", ">ROWS", ">SIZE"], rows) };
       }
-      const { keys } = await soma.memory.keys({ prefix, ...named(of) });
-      return { json: keys, text: keys.join("\n") };
+      const [{ keys }, { collections }] = await Promise.all([
+        soma.memory.keys({ prefix, ...named(of) }),
+        soma.memory.collections(named(of)),
+      ]);
+      const rows = [
+        ...keys.map((key) => ["key", key]),
+        ...collections.map((c) => ["collection", c.collection, c.rows, bytes(c.bytes)]),
+      ];
+      return { json: { keys, collections }, text: table(["KIND", "NAME", ">ROWS", ">SIZE"], rows) };
     },
   },
   {

@@ -1,4 +1,4 @@
-// Owns the commands about the system itself: processes, services, logs, stores.
+// Owns the commands about the system itself: processes, logs, stores, devices, the queue.
 import { SomaError } from "../../../kernel/abi/errors.ts";
 import { SERVICES } from "../../../kernel/abi/names.ts";
 import type { CallName, Input, Output } from "../../../kernel/abi/syscalls.ts";
@@ -154,30 +154,6 @@ export const systemCommands: Command[] = [
               : `${clock(line.at)} ${line.level.padEnd(5)} ${line.actor.padEnd(12)} ${line.message}${fieldsText(line.fields)}\n`,
           );
         }
-      }
-      return undefined;
-    },
-  },
-  {
-    name: "events",
-    what: "read what started, died and was restarted",
-    example: "soma events -f",
-    options: [
-      ["-f, --follow", "go on with new ones"],
-      ["-n, --tail <count>", "old ones", "20"],
-    ],
-    async run(env, _args, { follow, tail }) {
-      const stream = (await env.soma()).kernel.events(
-        { follow: follow === true, tail: Number(tail) },
-        { signal: env.signal },
-      );
-      for await (const { events } of stream) {
-        for (const event of events)
-          env.out(
-            env.json
-              ? `${JSON.stringify(event)}\n`
-              : `${clock(event.at)} ${event.subject.replace("evt.kernel.", "")} ${show(event.body)}\n`,
-          );
       }
       return undefined;
     },

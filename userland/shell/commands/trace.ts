@@ -4,6 +4,7 @@ import type { Chunk } from "../../../kernel/abi/syscalls.ts";
 import type { Command } from "../command.ts";
 import { clock, duration } from "../render/units.ts";
 import { breakdown, type Kind, rootOf, summary, waterfall } from "../render/waterfall.ts";
+import { wrap } from "../render/wrap.ts";
 import { time } from "./grant.ts";
 
 type Call = Chunk<"kernel.traces">["calls"][number];
@@ -30,7 +31,7 @@ export const traceCommands: Command[] = [
       const head =
         root &&
         `${root.name} for ${root.principal ?? "?"}, ${clock(root.at)}, ${duration(root.ms)}, ${root.code ?? "unfinished"}`;
-      const text = `${head}  trace ${trace}\n\n${waterfall(spans, (kind, bar) => COLORS[kind](bar))}\n\n${summary(spans)}`;
+      const text = `${head}  trace ${trace}\n\n${waterfall(spans, (kind, bar) => COLORS[kind](bar))}\n\n${wrap(summary(spans), 80).join("\n")}`;
       return { json: { trace, spans, ms: breakdown(spans) }, text };
     },
   },
@@ -63,14 +64,18 @@ export const traceCommands: Command[] = [
   },
 ];
 
-/** Calls of the model service that compute nothing: nobody asks where their time went. */
-const BOOKKEEPING = new Set(["model.list", "model.show", "model.jobs", "model.job", "model.follow", "model.stat"]);
+/** Calls that a device computes for. Where the time of any other went, nobody asks with "last". */
+const COMPUTED = new Set(
+  ["generate", "translate", "score", "classify", "embed", "evaluate"].map((one) => `model.${one}`),
+);
+/** As many of the newest calls are looked through. */
+const LOOKED = 1_000;
 
 /** The id of the newest call of a model that is over: what a person mostly means. ENOENT from the kernel when there is none. */
 async function newest(soma: Awaited<ReturnType<Parameters<Command["run"]>[0]["soma"]>>): Promise<string> {
   let last = "last";
-  for await (const { calls } of soma.kernel.traces({ call: "model", tail: 100 }))
-    last = calls.findLast(({ name }) => !BOOKKEEPING.has(name))?.id ?? last;
+  for await (const { calls } of soma.kernel.traces({ call: "model", tail: LOOKED }))
+    last = calls.findLast(({ name }) => COMPUTED.has(name))?.id ?? last;
   return last;
 }
 

@@ -22,7 +22,8 @@ export function lossChart(points: readonly LossPoint[]): string {
   const validated = points.findLast(({ validationLoss }) => validationLoss !== undefined);
   const validation = validated === undefined ? "" : `, validation ${validated.validationLoss!.toFixed(4)}`;
   const told = `loss ${first.loss.toFixed(4)} at step ${first.step}, ${last.loss.toFixed(4)} at step ${last.step}${validation}`;
-  return `${asciichart.plot(losses, { height: HEIGHT })}\n${told}`;
+  const lines = asciichart.plot(losses, { height: HEIGHT }).split("\n");
+  return [...lines.map((line) => line.trimEnd()), told].join("\n");
 }
 
 /** Evenly, with the first and the last one. */

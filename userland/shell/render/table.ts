@@ -37,7 +37,8 @@ export function table(
     style: { "padding-left": 0, "padding-right": 0, head: [], border: [] },
     colWidths: fit(names, rows, Math.min(width, 120)),
   });
-  for (const row of rows) grid.push(row.map((cell) => (cell === undefined ? "" : String(cell))));
+  // A row that ends early is filled up: the library would put an empty line below it.
+  for (const row of rows) grid.push(head.map((_, i) => String(row[i] ?? "")));
   return grid
     .toString()
     .split("\n")

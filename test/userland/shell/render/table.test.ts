@@ -36,6 +36,10 @@ test("without rows the head stands alone", () => {
   assert.equal(lines(table(["A", ">B"], [], 80)), ["A  B"]);
 });
 
+test("a row that ends early is one line as any other", () => {
+  assert.equal(lines(table(["A", "B", "C"], [["x"], ["y", 1, 2]], 80)), ["A  B  C", "x", "y  1  2"]);
+});
+
 test("what is not there is empty, not a word", () => {
   assert.equal(lines(table(["A", "B"], [[undefined, 0]], 80)), ["A  B", "   0"]);
 });

@@ -1,0 +1,175 @@
+// What a newcomer finds out with the shell alone, on a whole system that works: who uses the device, why a call waits, what killed a
+// service, how a loss curve looks, where the time of a call went; and how each command's output looks meanwhile.
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { parseCreds } from "../../kernel/ipc/jwt.ts";
+import { connectSoma, type Soma } from "../../userland/sdk/soma.ts";
+import { columns } from "../../userland/shell/render/table.ts";
+import { openShell } from "../helpers/shell.ts";
+import { System, until } from "../helpers/system.ts";
+import { config, hyper, lines } from "../services/model/lines.ts";
+import { modelFolder } from "../services/model/running.ts";
+
+const SERVICES = ["auth-1", "memory-1", "device-1", "scheduler-1", "model-1"];
+/** More full contexts than a device keeps room for. */
+const GREEDY = 20;
+const CONTEXT = 2_048;
+let system: System;
+let soma: ReturnType<typeof openShell>;
+let dir: string;
+let job: string;
+const apps: Soma[] = [];
+
+test.before(async () => {
+  system = new System();
+  dir = mkdtempSync(join(tmpdir(), "soma-newcomer-"));
+  await system.up(SERVICES);
+  soma = openShell(system.home);
+  await soma.text("model", "import", modelFolder({ context: CONTEXT }), "loop");
+  await soma.text("model", "deploy", "loop");
+  writeFileSync(join(dir, "pairs.jsonl"), `${lines.join("\n")}\n`);
+});
+test.after(async () => {
+  for (const app of apps) await app.close();
+  await soma.close();
+  await system.stop();
+  rmSync(dir, { recursive: true, force: true });
+});
+
+/** An app under a grant of its own, as `soma app grant` gives it out. */
+async function granted(name: string): Promise<Soma> {
+  const creds = parseCreds(await soma.text("app", "grant", name, "--call", "model.generate", "--concurrency", "64"));
+  const { url } = JSON.parse(readFileSync(join(system.home, "run", "system.json"), "utf8"));
+  const app = await connectSoma({ url, name: creds.name, jwt: creds.jwt, seed: creds.key.seed });
+  apps.push(app);
+  return app;
+}
+
+/** Goes on for as long as its context has room, again and again until it is canceled. */
+async function endless(app: Soma, seed: number, signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    const prompt = "the quick brown fox ".repeat(1 + (seed % 3));
+    const stream = app.model.generate(
+      { model: "loop", prompt, maxTokens: CONTEXT - 200, sample: { seed } },
+      { signal },
+    );
+    try {
+      for await (const _ of stream);
+    } catch (error) {
+      if (!signal.aborted) throw error;
+    }
+  }
+}
+
+/** Lines of at most 80 columns. */
+function fits(text: string): string {
+  for (const line of text.split("\n")) assert.ok(columns(line) <= 80, `${columns(line)} columns: ${line}`);
+  return text;
+}
+
+test("which app uses most of the device: soma top", async () => {
+  const [greedy, modest] = [await granted("greedy"), await granted("modest")];
+  const stop = new AbortController();
+  const running = Array.from({ length: GREEDY }, (_, i) => endless(greedy, i, stop.signal));
+  try {
+    await modest.model.generate({ model: "loop", prompt: "the quick brown fox", maxTokens: 4 }).result;
+    const text = fits(await soma.text("top"));
+    const rows = text.split("\n").filter((line) => /^(greedy|modest)/.test(line));
+    assert.match(rows[0]!, /^greedy +[1-9]\d* +\d+%/, text);
+    const frame = await soma.json("top");
+    const [first] = frame.apps;
+    assert.is(first.app, "greedy");
+    assert.ok(first.share > 0.9 && first.tokensPerSecond > 1, JSON.stringify(first));
+    assert.is(first.running + first.waiting, GREEDY, JSON.stringify(first));
+    assert.ok(first.kvBlocks > 0 && first.kvBlocks <= frame.devices[0].blocks, JSON.stringify(frame));
+    assert.is(frame.devices[0].leased, first.kvBlocks);
+    assert.ok(frame.devices[0].load > 0.05 && frame.devices[0].usedBytes > 0, JSON.stringify(frame.devices));
+
+    // Why a call waits: the same moment, the same system.
+    let waiting: { id: string; why: string } | undefined;
+    await until("a call of greedy waits", async () => {
+      const { sequences } = await soma.json("sched");
+      waiting = sequences.find(({ state }: { state: string }) => state === "waiting");
+      return waiting !== undefined;
+    });
+    fits(await soma.text("sched"));
+    assert.match(waiting!.why, /^waits behind \d+ sequences \(greedy \d+\) under fair; .*greedy has used/);
+    assert.match(fits(await soma.text("why", waiting!.id)), /waits behind|runs on/);
+  } finally {
+    stop.abort();
+    await Promise.all(running);
+  }
+});
+
+test("what killed the model service last: soma services, soma events", async () => {
+  await soma.text("kill", "model-1", "--signal", "SIGKILL");
+  await until("the model is back", async () => {
+    const rows = await soma.json("services");
+    return rows.some((one: any) => one.id === "model-1" && one.state === "ready" && one.last !== undefined);
+  });
+  const text = fits(await soma.text("services"));
+  assert.match(text, /^model-1 +ready +2 .* \d\d:\d\d:\d\d +killed by SIGKILL$/m);
+  assert.not.match(text.replace(/^model-1.*$/m, ""), "killed");
+  assert.match(
+    fits(await soma.text("events", "model", "--deaths")),
+    /^[\d:]+ model-1 +crashed, epoch 1: killed by SIGKILL\n$/,
+  );
+  // And who did it.
+  assert.match(await soma.text("audit", "--call", "kernel.kill"), /kernel\.kill +person/);
+});
+
+test("how a loss curve looks: soma job show", async () => {
+  const choices = ["--name", "mine", "--hyper", JSON.stringify(hyper), "--config", JSON.stringify(config)];
+  fits(await soma.text("train", join(dir, "pairs.jsonl"), ...choices));
+  [{ id: job }] = await soma.json("job", "ls");
+  assert.match(fits(await soma.text("job", "ls")), new RegExp(`^${job} +train +mine@1 +person +done +100/100`, "m"));
+  const text = fits(await soma.text("job", "show", job));
+  assert.match(text, /^ +\d+\.\d\d ┼╮/m, "it begins high");
+  const [, first, last] = /^loss (\S+) at step \d+, (\S+) at step 100, validation/m.exec(text)!;
+  assert.ok(Number(first) > Number(last), `${first} to ${last}`);
+  const { curve } = await soma.json("job", "show", job);
+  assert.is(curve.at(-1).step, 100);
+  // One that is over is watched to its end at once; one that is over cannot be canceled into something else.
+  assert.match(fits(await soma.text("job", "watch", job)), `mine@1: done after`);
+  assert.match(await soma.text("job", "cancel", job), `${job}: done`);
+});
+
+test("where the time of one call went: soma trace last", async () => {
+  await soma.text("generate", "the quick brown fox", "--model", "loop", "--max", "40");
+  let text = "";
+  await until("the trace has arrived", async () => {
+    const { code, out } = await soma.run(["trace", "last"]);
+    text = out;
+    return code === 0 && /decode/.test(out) && /^model\.generate for person/.test(out);
+  });
+  fits(text);
+  assert.match(text, /^ +prefill +device-1 +.*█/m);
+  assert.match(text, /(decode|loading|prefill) \d+\.\d ms \(\d+ %\)/);
+  const { ms, spans } = await soma.json("trace", "last");
+  const parts = Object.values(ms as Record<string, number>).reduce((sum, one) => sum + one, 0);
+  const whole = spans.find(({ name }: { name: string }) => name === "model.generate").ms;
+  assert.ok(Math.abs(parts - whole) < 0.01 * whole, `the parts, ${parts} ms, are the whole, ${whole} ms`);
+});
+
+test("what apps remember: soma mem", async () => {
+  const person = await system.person();
+  await person.call("memory.put", { key: "chat.last", value: { say: "今天天气很好" } });
+  await person.call("memory.index", {
+    collection: "notes",
+    rows: [
+      { id: "a", text: "the weather is fine today" },
+      { id: "b", text: "明天阳光明媚" },
+    ],
+  });
+  assert.match(fits(await soma.text("mem", "ls")), /^person +1 +2 /m);
+  assert.match(fits(await soma.text("mem", "ls", "--of", "person")), /^key +chat\.last\ncollection +notes +2 /m);
+  assert.equal(JSON.parse(await soma.text("mem", "get", "chat.last")), { say: "今天天气很好" });
+  assert.match(fits(await soma.text("mem", "search", "weather", "--in", "notes")), /^\d\.\d{3} +a +the weather/m);
+  assert.is((await soma.json("mem", "search", "weather", "--in", "notes"))[0].id, "a");
+  assert.match((await soma.run(["mem", "get", "nothing"])).err, /^soma: ENOENT: /);
+});
+
+test.run();
