@@ -1,10 +1,12 @@
 // What a newcomer finds out with the shell alone, on a whole system that works: who uses the device, why a call waits, what killed a
 // service, how a loss curve looks, where the time of a call went; and how each command's output looks meanwhile.
+import { setMaxListeners } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { isSomaError } from "../../kernel/abi/errors.ts";
 import { parseCreds } from "../../kernel/ipc/jwt.ts";
 import { connectSoma, type Soma } from "../../userland/sdk/soma.ts";
 import { columns } from "../../userland/shell/render/table.ts";
@@ -14,8 +16,8 @@ import { config, hyper, lines } from "../services/model/lines.ts";
 import { modelFolder } from "../services/model/running.ts";
 
 const SERVICES = ["auth-1", "memory-1", "device-1", "scheduler-1", "model-1"];
-/** More full contexts than a device keeps room for. */
-const GREEDY = 20;
+/** Of each app. Together more than run at a time, and more full contexts than a device keeps room for. */
+const CALLS = { greedy: 60, modest: 30 };
 const CONTEXT = 2_048;
 let system: System;
 let soma: ReturnType<typeof openShell>;
@@ -40,8 +42,10 @@ test.after(async () => {
 });
 
 /** An app under a grant of its own, as `soma app grant` gives it out. */
-async function granted(name: string): Promise<Soma> {
-  const creds = parseCreds(await soma.text("app", "grant", name, "--call", "model.generate", "--concurrency", "64"));
+async function granted(name: string, ...limits: string[]): Promise<Soma> {
+  const creds = parseCreds(
+    await soma.text("app", "grant", name, "--call", "model.generate", "--concurrency", "64", ...limits),
+  );
   const { url } = JSON.parse(readFileSync(join(system.home, "run", "system.json"), "utf8"));
   const app = await connectSoma({ url, name: creds.name, jwt: creds.jwt, seed: creds.key.seed });
   apps.push(app);
@@ -59,7 +63,9 @@ async function endless(app: Soma, seed: number, signal: AbortSignal): Promise<vo
     try {
       for await (const _ of stream);
     } catch (error) {
-      if (!signal.aborted) throw error;
+      if (signal.aborted) return;
+      if (!isSomaError(error, "EBUSY")) throw error;
+      await new Promise((resolve) => setTimeout(resolve, error.retryAfterMs));
     }
   }
 }
@@ -71,33 +77,42 @@ function fits(text: string): string {
 }
 
 test("which app uses most of the device: soma top", async () => {
-  const [greedy, modest] = [await granted("greedy"), await granted("modest")];
+  const [greedy, modest] = [await granted("greedy", "--weight", "4"), await granted("modest")];
   const stop = new AbortController();
-  const running = Array.from({ length: GREEDY }, (_, i) => endless(greedy, i, stop.signal));
+  setMaxListeners(0, stop.signal);
+  const running = [
+    ...Array.from({ length: CALLS.greedy }, (_, i) => endless(greedy, i, stop.signal)),
+    ...Array.from({ length: CALLS.modest }, (_, i) => endless(modest, i, stop.signal)),
+  ];
   try {
-    await modest.model.generate({ model: "loop", prompt: "the quick brown fox", maxTokens: 4 }).result;
+    await until("both have computed something", async () => (await soma.json("top")).apps.length === 2);
     const text = fits(await soma.text("top"));
     const rows = text.split("\n").filter((line) => /^(greedy|modest)/.test(line));
     assert.match(rows[0]!, /^greedy +[1-9]\d* +\d+%/, text);
     const frame = await soma.json("top");
     const [first] = frame.apps;
     assert.is(first.app, "greedy");
-    assert.ok(first.share > 0.9 && first.tokensPerSecond > 1, JSON.stringify(first));
-    assert.is(first.running + first.waiting, GREEDY, JSON.stringify(first));
+    assert.ok(first.share > 0.6 && first.tokensPerSecond > 1, JSON.stringify(first));
+    assert.ok(first.running > 0 && first.running + first.waiting <= CALLS.greedy, JSON.stringify(first));
     assert.ok(first.kvBlocks > 0 && first.kvBlocks <= frame.devices[0].blocks, JSON.stringify(frame));
-    assert.is(frame.devices[0].leased, first.kvBlocks);
     assert.ok(frame.devices[0].load > 0.05 && frame.devices[0].usedBytes > 0, JSON.stringify(frame.devices));
 
     // Why a call waits: the same moment, the same system.
     let waiting: { id: string; why: string } | undefined;
-    await until("a call of greedy waits", async () => {
+    await until("a call waits", async () => {
       const { sequences } = await soma.json("sched");
       waiting = sequences.find(({ state }: { state: string }) => state === "waiting");
       return waiting !== undefined;
     });
     fits(await soma.text("sched"));
-    assert.match(waiting!.why, /^waits behind \d+ sequences \(greedy \d+\) under fair; .*greedy has used/);
-    assert.match(fits(await soma.text("why", waiting!.id)), /waits behind|runs on/);
+    assert.match(waiting!.why, /^waits behind \d+ sequences \(.*\) under fair; (greedy|modest) has used/);
+    // That one may be over by now; the next will wait as well.
+    await until("why says so", async () => {
+      const { sequences } = await soma.json("sched");
+      const { id } = sequences.find(({ state }: { state: string }) => state === "waiting");
+      const { code, out } = await soma.run(["why", id]);
+      return code === 0 && /^waits behind \d+ sequences/.test(fits(out));
+    });
   } finally {
     stop.abort();
     await Promise.all(running);
@@ -128,7 +143,7 @@ test("how a loss curve looks: soma job show", async () => {
   assert.match(fits(await soma.text("job", "ls")), new RegExp(`^${job} +train +mine@1 +person +done +100/100`, "m"));
   const text = fits(await soma.text("job", "show", job));
   assert.match(text, /^ +\d+\.\d\d ┼╮/m, "it begins high");
-  const [, first, last] = /^loss (\S+) at step \d+, (\S+) at step 100, validation/m.exec(text)!;
+  const [, first, last] = /^loss (\S+) at step \d+, (\S+) at step 100$/m.exec(text)!;
   assert.ok(Number(first) > Number(last), `${first} to ${last}`);
   const { curve } = await soma.json("job", "show", job);
   assert.is(curve.at(-1).step, 100);

@@ -1,5 +1,6 @@
 // Owns the commands about one running call: why it waits, pausing it, letting it go on.
 import type { Command } from "../command.ts";
+import { wrap } from "../render/wrap.ts";
 
 export const callCommands: Command[] = [
   {
@@ -9,7 +10,7 @@ export const callCommands: Command[] = [
     example: "soma why ab12cd34",
     async run(env, [id = ""]) {
       const { why } = await (await env.soma()).scheduler.why({ id });
-      return { json: { why }, text: why };
+      return { json: { why }, text: wrap(why, 80).join("\n") };
     },
   },
   {

@@ -3,6 +3,7 @@ import { SomaError } from "../../../kernel/abi/errors.ts";
 import type { Output } from "../../../kernel/abi/syscalls.ts";
 import type { Command, Env, Shown } from "../command.ts";
 import { lossChart } from "../render/curve.ts";
+import { fields } from "../render/fields.ts";
 import { trainingBar } from "../render/progress.ts";
 import { table } from "../render/table.ts";
 import { clock, duration } from "../render/units.ts";
@@ -41,7 +42,7 @@ export const jobCommands: Command[] = [
     async run(env, [job = ""]) {
       const { curve, ...row } = await (await env.soma()).model.job({ job });
       const chart = lossChart(curve);
-      return { json: { ...row, curve }, text: `${chart && `${chart}\n\n`}${JSON.stringify(row, null, 2)}` };
+      return { json: { ...row, curve }, text: `${chart && `${chart}\n\n`}${fields(row)}` };
     },
   },
   {

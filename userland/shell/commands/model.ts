@@ -7,6 +7,7 @@ import type { Input } from "../../../kernel/abi/syscalls.ts";
 import type { Soma } from "../../sdk/soma.ts";
 import type { Command } from "../command.ts";
 import { type LossPoint, lossChart } from "../render/curve.ts";
+import { fields } from "../render/fields.ts";
 import { transferBar } from "../render/progress.ts";
 import { table } from "../render/table.ts";
 import { bytes } from "../render/units.ts";
@@ -45,7 +46,7 @@ export const modelCommands: Command[] = [
       const chart = lossChart((curve as LossPoint[] | undefined) ?? []);
       return {
         json: row,
-        text: `${row.name}@${row.version} ${row.aliases.join(" ")}\n${chart && `\n${chart}\n`}\n${JSON.stringify(record, null, 2)}`,
+        text: `${row.name}@${row.version} ${row.aliases.join(" ")}\n${chart && `\n${chart}\n`}\n${fields(record)}`,
       };
     },
   },

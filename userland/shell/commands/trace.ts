@@ -30,8 +30,8 @@ export const traceCommands: Command[] = [
       const root = rootOf(spans);
       const head =
         root &&
-        `${root.name} for ${root.principal ?? "?"}, ${clock(root.at)}, ${duration(root.ms)}, ${root.code ?? "unfinished"}`;
-      const text = `${head}  trace ${trace}\n\n${waterfall(spans, (kind, bar) => COLORS[kind](bar))}\n\n${wrap(summary(spans), 80).join("\n")}`;
+        `${root.name} for ${root.principal ?? "?"}, ${clock(root.at)}, ${duration(root.ms)}, ${root.code ?? "unfinished"}\n`;
+      const text = `${head ?? ""}trace ${trace}\n\n${waterfall(spans, (kind, bar) => COLORS[kind](bar))}\n\n${wrap(summary(spans), 80).join("\n")}`;
       return { json: { trace, spans, ms: breakdown(spans) }, text };
     },
   },
