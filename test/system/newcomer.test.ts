@@ -1,17 +1,23 @@
 // What a newcomer finds out with the shell alone, on a whole system that works: who uses the device, why a call waits, what killed a
 // service, how a loss curve looks, where the time of a call went; and how each command's output looks meanwhile.
+import { spawnSync } from "node:child_process";
 import { setMaxListeners } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import { stripVTControlCharacters } from "node:util";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { isSomaError } from "../../kernel/abi/errors.ts";
 import { parseCreds } from "../../kernel/ipc/jwt.ts";
+import { credentials } from "../../userland/sdk/context.ts";
 import { connectSoma, type Soma } from "../../userland/sdk/soma.ts";
+import { complete } from "../../userland/shell/completion.ts";
 import { columns } from "../../userland/shell/render/table.ts";
 import { openShell } from "../helpers/shell.ts";
 import { System, until } from "../helpers/system.ts";
+import { terminal } from "../helpers/terminal.ts";
 import { config, hyper, lines } from "../services/model/lines.ts";
 import { modelFolder } from "../services/model/running.ts";
 
@@ -185,6 +191,83 @@ test("what apps remember: soma mem", async () => {
   assert.match(fits(await soma.text("mem", "search", "weather", "--in", "notes")), /^\d\.\d{3} +a +the weather/m);
   assert.is((await soma.json("mem", "search", "weather", "--in", "notes"))[0].id, "a");
   assert.match((await soma.run(["mem", "get", "nothing"])).err, /^soma: ENOENT: /);
+});
+
+test("every list of a system that works fits 80 columns, has no colour in a pipe and is JSON when asked", async () => {
+  const lists = [
+    "ps",
+    "services",
+    "top",
+    "sched",
+    "df",
+    "free",
+    "info",
+    "device ls",
+    "model ls",
+    "job ls",
+    "app ls",
+    "mem ls",
+    "key ls",
+  ];
+  for (const command of [
+    ...lists,
+    "stat scheduler",
+    "model show mine",
+    `job show ${job}`,
+    "inspect scheduler",
+    "doctor",
+  ]) {
+    const { out, err } = await soma.run(command.split(" "));
+    assert.is(err, "", command);
+    assert.is(stripVTControlCharacters(out), out, command);
+    fits(out);
+    JSON.parse((await soma.run([...command.split(" "), "--json"])).out);
+  }
+});
+
+/** `soma ARGS` in a process of its own, in a pipe or on a terminal. */
+function printed(program: string[], env: Record<string, string>): string {
+  const { NO_COLOR: _, FORCE_COLOR: __, CI: ___, NATS_URL: ____, ...rest } = process.env;
+  const own = { ...rest, TERM: "xterm", SHELL: "/bin/sh", SOMA_HOME: system.home, ...env };
+  const { status, stdout } = spawnSync(program[0]!, program.slice(1), { env: own, encoding: "utf8", stdio: "pipe" });
+  assert.is(status, 0, stdout);
+  return stdout;
+}
+
+const SOMA = fileURLToPath(new URL("../../userland/shell/soma.mjs", import.meta.url));
+const TERMINAL = terminal([process.execPath, SOMA, "ps"]);
+if (TERMINAL === undefined) console.log("SKIPPED: colours on a terminal: none to be had here");
+else
+  test("a terminal sees colour, with NO_COLOR it sees none, and a pipe never", () => {
+    const coloured = (text: string) => stripVTControlCharacters(text) !== text;
+    assert.ok(coloured(printed(TERMINAL, {})), "a terminal");
+    assert.not.ok(coloured(printed(TERMINAL, { NO_COLOR: "1" })), "NO_COLOR");
+    const piped = printed([process.execPath, SOMA, "ps"], {});
+    assert.not.ok(coloured(piped), "a pipe");
+    assert.match(fits(piped), /^model-1 +service/m);
+  });
+
+test("the prompt completes names that exist now", async () => {
+  const person = await connectSoma(credentials());
+  apps.push(person);
+  const cases = [
+    ["job show j", job],
+    ["model show mi", "mine"],
+    ["kill mod", "model-1"],
+    ["inspect sched", "scheduler-1"],
+    ["sched drain dev", "device-1"],
+    ["sched set fa", "fair"],
+    ["mem get chat", "chat.last"],
+    ["mem g", "get"],
+    ["trace la", "last"],
+    ["why no-such", undefined],
+    // A second argument is no model.
+    ["model export mine mi", undefined],
+  ] as const;
+  for (const [line, expected] of cases) {
+    const [found] = await complete(line, { soma: async () => person });
+    assert.equal(found, expected === undefined ? [] : [`${expected} `], line);
+  }
 });
 
 test.run();

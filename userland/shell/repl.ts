@@ -4,7 +4,8 @@ import repl from "node:repl";
 import pc from "picocolors";
 import { homeDirectory } from "../sdk/context.ts";
 import { explain } from "./command.ts";
-import { COMMANDS, runLine, type Session, words } from "./program.ts";
+import { complete } from "./completion.ts";
+import { runLine, type Session, words } from "./program.ts";
 
 /** Resolves when the person leaves. */
 export function startRepl(session: Session): Promise<void> {
@@ -59,32 +60,4 @@ async function evaluate(line: string, session: Session, signal: AbortSignal): Pr
     out: (text) => process.stdout.write(text),
     err: (text) => process.stderr.write(text),
   });
-}
-
-/** What may come after the words so far. */
-async function complete(line: string, session: Session): Promise<[string[], string]> {
-  const parts = line.trimStart().split(/\s+/);
-  const last = parts.at(-1) ?? "";
-  const before = parts.slice(0, -1).join(" ");
-  const next = COMMANDS.map((command) => command.name)
-    .filter((name) => before === "" || name.startsWith(`${before} `))
-    .map((name) => name.slice(before === "" ? 0 : before.length + 1).split(" ")[0]!);
-  const names = next.length > 0 ? next : await argumentsOf(before, session);
-  return [[...new Set(names)].filter((name) => name.startsWith(last)).map((name) => `${name} `), last];
-}
-
-/** Names that exist now, for the argument of a command. */
-async function argumentsOf(command: string, session: Session): Promise<string[]> {
-  const name = COMMANDS.find((c) => command === c.name || command.startsWith(`${c.name} `));
-  const soma = await session.soma().catch(() => undefined);
-  if (name?.args === undefined || soma === undefined) return [];
-  const ask = async (): Promise<string[]> => {
-    if (/<id>|<service>|\[actor\]/.test(name.args!)) return (await soma.kernel.ps({})).processes.map((p) => p.id);
-    if (/model/.test(name.args!)) return (await soma.model.list({})).models.flatMap((m) => [m.name, ...m.aliases]);
-    if (/job/.test(name.args!)) return (await soma.model.jobs({})).jobs.map((j) => j.id);
-    if (/app/.test(name.args!)) return (await soma.auth.apps({})).apps.map((a) => a.app);
-    return [];
-  };
-  // A completion that cannot be had is none.
-  return ask().catch(() => []);
 }

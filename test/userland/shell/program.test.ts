@@ -1,10 +1,13 @@
+import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { SomaError } from "../../../kernel/abi/errors.ts";
+import { CODES, SomaError } from "../../../kernel/abi/errors.ts";
 import type { Command } from "../../../userland/shell/command.ts";
 import { COMMANDS, runLine, Session, words } from "../../../userland/shell/program.ts";
+import { columns } from "../../../userland/shell/render/table.ts";
 
+const DOCS = readFileSync(new URL("../../../docs/shell.md", import.meta.url), "utf8");
 // Never the system of whoever runs the tests.
 process.env.SOMA_HOME = "/nonexistent/soma";
 
@@ -84,10 +87,39 @@ for (const command of COMMANDS) {
     assert.match(out, "--json");
     assert.match(out, `Example:\n  ${command.example}`);
     assert.ok(command.example.startsWith(`soma ${command.name}`), command.example);
+    for (const line of out.split("\n")) assert.ok(columns(line) <= 80, line);
     const { code: mistaken } = await run([...command.name.split(" "), "--no-such-option"]);
     if (!command.passThrough) assert.is(mistaken, 64);
   });
 }
+
+for (const command of COMMANDS) {
+  test(`the example of soma ${command.name} is a line that it takes`, async () => {
+    const { run: real } = command;
+    let taken = 0;
+    command.run = async () => {
+      taken += 1;
+      return undefined;
+    };
+    try {
+      // What comes after ">" is for the shell around ours.
+      const [, ...argv] = words(command.example.split(" > ")[0]!);
+      assert.equal(await run(argv), { code: 0, out: "", err: "" });
+      assert.is(taken, 1);
+    } finally {
+      command.run = real;
+    }
+  });
+
+  test(`soma ${command.name} stands in docs/shell.md with its example`, () => {
+    assert.match(DOCS, command.example);
+  });
+}
+
+test("every exit code is in docs/shell.md with the errors that have it", () => {
+  for (const [code, [, , , exit]] of Object.entries(CODES))
+    assert.match(DOCS, new RegExp(`^\\| ${exit} \\|.*\\b${code}\\b`, "m"), code);
+});
 
 test("the help of all lists every command's first word", async () => {
   const { code, out } = await run(["--help"]);

@@ -1,4 +1,4 @@
-import { type ChildProcess, spawn, spawnSync } from "node:child_process";
+import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
@@ -13,29 +13,15 @@ import { createKey } from "../../../kernel/ipc/nkey.ts";
 import type { Request } from "../../../kernel/ipc/request.ts";
 import { type Kernel, startKernel } from "../../helpers/kernel.ts";
 import { until } from "../../helpers/system.ts";
+import { terminal } from "../../helpers/terminal.ts";
 import { startWorld, type World } from "../../helpers/world.ts";
 
 const SOMA = fileURLToPath(new URL("../../../userland/shell/soma.mjs", import.meta.url));
-const PYTHON = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))";
 const CTRL_C = "\x03";
 const CTRL_D = "\x04";
 const UP = "\x1b[A";
 
-/** The command that gives a program a terminal of its own, if this machine has one. */
-function terminal(program: string[]): string[] | undefined {
-  const quoted = program.map((word) => `'${word}'`).join(" ");
-  const candidates = (inner: string[], text: string) => [
-    ["script", "-qefc", text, "/dev/null"],
-    ["python3", "-c", PYTHON, ...inner],
-  ];
-  const works = candidates(["true"], "true").findIndex(
-    ([command, ...args]) =>
-      spawnSync(command!, args, { stdio: ["pipe", "ignore", "ignore"], timeout: 10_000 }).status === 0,
-  );
-  return candidates(program, quoted)[works];
-}
-
-const command = process.platform === "win32" ? undefined : terminal([process.execPath, SOMA]);
+const command = terminal([process.execPath, SOMA]);
 let world: World;
 let kernel: Kernel;
 let home: string;

@@ -5,7 +5,7 @@ import { wrap } from "../render/wrap.ts";
 export const callCommands: Command[] = [
   {
     name: "why",
-    args: "<id>",
+    args: "<running>",
     what: "say in a sentence why a request waits",
     example: "soma why ab12cd34",
     async run(env, [id = ""]) {
@@ -15,7 +15,7 @@ export const callCommands: Command[] = [
   },
   {
     name: "pause",
-    args: "<id>",
+    args: "<running>",
     what: "stop a running call at its next token; its deadline goes on",
     example: "soma pause ab12cd34",
     async run(env, [id = ""]) {
@@ -25,7 +25,7 @@ export const callCommands: Command[] = [
   },
   {
     name: "resume",
-    args: "<id>",
+    args: "<running>",
     what: "let a paused call go on, with the same tokens",
     example: "soma resume ab12cd34",
     async run(env, [id = ""]) {

@@ -31,7 +31,7 @@ export const grantCommands: Command[] = [
     name: "app grant",
     args: "<holder>",
     what: "give rights, as a NATS creds file on stdout",
-    example: "soma app grant bob --call model.generate --model tiny --tokens 100k/day --expires 1h > bob.creds",
+    example: "soma app grant bob --call model.generate --tokens 100k/day > bob.creds",
     options: [["--call <call...>", "calls that it may make, such as model.generate"], ...LIMITING],
     async run(env, [holder = ""], options) {
       const calls = options.call as string[] | undefined;

@@ -247,7 +247,7 @@ export const systemCommands: Command[] = [
       return { json: done, text: `${done.device} is one device again` };
     },
   },
-  { name: "sched", ...queue },
+  { name: "sched", ...queue, example: "soma sched" },
   { name: "sched ls", ...queue },
   {
     name: "sched drain",
