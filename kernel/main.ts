@@ -12,9 +12,10 @@ import { Hands } from "./hands.ts";
 import { Client } from "./ipc/client.ts";
 import { commonHandlers } from "./ipc/common.ts";
 import { GrantTable } from "./ipc/grants.ts";
-import { createLog } from "./ipc/log.ts";
+import { about, createLog } from "./ipc/log.ts";
 import { countCalls, Metrics, readProcess } from "./ipc/metrics.ts";
 import { Recorder } from "./ipc/recorder.ts";
+import type { Request } from "./ipc/request.ts";
 import { Server, type ServerOptions } from "./ipc/server.ts";
 import { createAudit, createTracer, endTrace } from "./ipc/service.ts";
 import { createStores } from "./ipc/stores.ts";
@@ -52,12 +53,12 @@ const replicas = Number(process.env.SOMA_REPLICAS || 1);
 const authority = new Authority(home.keys, { storage: storageOf(replicas), owned });
 const { bus, key, sys, push } = await connectKernel(authority, url());
 const log = createLog("kernel", bus);
-const crash = (error: unknown): never => {
-  log.fatal({ err: error }, "crashed");
+const crash = (error: unknown, request?: Request): never => {
+  log.fatal({ err: error, ...(request && about(request)) }, "crashed");
   process.exit(70);
 };
-process.on("uncaughtException", crash);
-process.on("unhandledRejection", crash);
+process.on("uncaughtException", (error) => crash(error));
+process.on("unhandledRejection", (error) => crash(error));
 // The launcher starts another one; to stop the system it sends us `shutdown`.
 process.on("SIGTERM", () => process.exit(0));
 process.on("SIGINT", () => {});

@@ -3,6 +3,7 @@ import pino, { type Logger } from "pino";
 import { encode } from "../abi/codec.ts";
 import { subjects } from "../abi/subjects.ts";
 import type { Bus } from "./bus.ts";
+import type { Request } from "./request.ts";
 
 export type Log = Logger;
 
@@ -16,6 +17,12 @@ function masked(value: unknown): unknown {
   const hide = (name: string, field: unknown) =>
     SECRET.has(name) && typeof field !== "number" ? "[Redacted]" : masked(field);
   return Object.fromEntries(Object.entries(value).map(([name, field]) => [name, hide(name, field)]));
+}
+
+/** The fields of a line that has a request behind it: who asked what, and where the rest of its trace is. Nothing of its input. */
+export function about({ caller, call, id, traceparent }: Pick<Request, "caller" | "call" | "id" | "traceparent">) {
+  const [, trace] = traceparent.split("-");
+  return { caller, call, id, ...(trace ? { trace } : {}) };
 }
 
 /** A logger of `actor`; lines of level info and above go to the bus as well. */

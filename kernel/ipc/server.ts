@@ -50,8 +50,8 @@ export interface ServerOptions extends DoorOptions {
   observe?: (request: Request, outcome: { code: string; ms: number; output?: unknown }) => void;
   /** Called once for each call that was turned away at the door, for metrics. */
   refused?: (caller: string, call: string, code: string) => void;
-  /** An unexpected throw: our bug. */
-  crash: (error: unknown) => void;
+  /** An unexpected throw: our bug; `request`: while it was served. */
+  crash: (error: unknown, request?: Request) => void;
 }
 
 export class Server {
@@ -326,7 +326,7 @@ export class Server {
   }
 
   private refuse(request: Request, error: unknown): void {
-    if (!(error instanceof SomaError)) return this.options.crash(error);
+    if (!(error instanceof SomaError)) return this.options.crash(error, request);
     if (request.settled || !request.finish("error", error.toWire())) return;
     this.close(request, { code: error.code, ms: performance.now() - request.startedAt });
   }

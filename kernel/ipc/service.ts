@@ -12,7 +12,7 @@ import { Client } from "./client.ts";
 import { commonHandlers } from "./common.ts";
 import { GrantTable } from "./grants.ts";
 import { type Identity, register, takeBootstrap } from "./identity.ts";
-import { createLog, type Log } from "./log.ts";
+import { about, createLog, type Log } from "./log.ts";
 import { countCalls, Metrics, readProcess } from "./metrics.ts";
 import { Recorder } from "./recorder.ts";
 import type { Request } from "./request.ts";
@@ -70,12 +70,12 @@ export async function runService<S extends Service>(
     seed: identity.seed,
   });
   const log = createLog(instance, bus, { epoch });
-  const crash = (error: unknown): never => {
-    log.fatal({ err: error }, "crashed");
+  const crash = (error: unknown, request?: Request): never => {
+    log.fatal({ err: error, ...(request && about(request)) }, "crashed");
     process.exit(70);
   };
-  process.on("uncaughtException", crash);
-  process.on("unhandledRejection", crash);
+  process.on("uncaughtException", (error) => crash(error));
+  process.on("unhandledRejection", (error) => crash(error));
   const event = (topic: string, body: unknown) => {
     if (bus.connected) bus.publish(subjects.event(instance, topic), encode(body));
   };
@@ -104,6 +104,7 @@ export async function runService<S extends Service>(
     observe: (request, outcome) => {
       endTrace(service, request, outcome.code);
       called(request, outcome.code, outcome.ms);
+      if (log.isLevelEnabled("debug")) log.debug({ ...about(request), code: outcome.code, ms: outcome.ms }, "answered");
       running?.observe?.(request, outcome);
     },
     ...(service === "model" || service === "scheduler"
@@ -164,7 +165,7 @@ export async function runService<S extends Service>(
     await bus.close();
     process.exit(0);
   };
-  process.once("SIGTERM", () => void stop().catch(crash));
+  process.once("SIGTERM", () => void stop().catch((error) => crash(error)));
   // Ctrl-C reaches the whole group; the launcher stops us in order.
   process.on("SIGINT", () => {});
   bus.on((busEvent) => {

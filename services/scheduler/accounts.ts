@@ -7,6 +7,8 @@ export interface Account extends Share {
   weight: number;
   /** Tokens computed for it, prompts included. */
   tokens: number;
+  /** Of these, before this instance started. A crash forgets some, so that only what was counted since never falls. */
+  restored: number;
   /** Of what its virtual time counts, tokens that are still to be computed: some never will be. */
   ahead: number;
   /** Its sequences that wait or run. */
@@ -47,6 +49,7 @@ export class Accounts {
         weight: this.weightOf(principal),
         virtual: 0,
         tokens: 0,
+        restored: 0,
         ahead: 0,
         active: 0,
         reach: 0,
@@ -63,7 +66,7 @@ export class Accounts {
   }
 
   restore(principal: string, { virtual, tokens, floor }: SavedAccount): void {
-    Object.assign(this.get(principal), { virtual, tokens });
+    Object.assign(this.get(principal), { virtual, tokens, restored: tokens });
     this.floor = Math.max(this.floor, floor);
   }
 

@@ -43,7 +43,7 @@ await runService("scheduler", async (ctx) => {
     ];
   });
   ctx.metrics.read("soma_computed_tokens_total", () =>
-    [...queue.accounts.values()].map(({ principal, tokens }) => [{ principal }, tokens]),
+    [...queue.accounts.values()].map(({ principal, tokens, restored }) => [{ principal }, tokens - restored]),
   );
   await waitFor(machine, (snapshot) => snapshot.matches("serving"));
   return {

@@ -1,7 +1,7 @@
 // Owns the shell in tests: command lines run in this process, as the person of a system that the test started.
 import { runLine, Session } from "../../userland/shell/program.ts";
 
-export interface Outcome {
+interface Outcome {
   code: number;
   out: string;
   err: string;
@@ -13,17 +13,23 @@ export function openShell(home: string) {
   process.env.SOMA_HOME = home;
   delete process.env.NATS_URL;
   const session = new Session();
-  /** Runs a line to its end, or until `signal` cancels it as Ctrl-C does. */
-  async function run(words: string[], signal = new AbortController().signal): Promise<Outcome> {
-    const outcome = { code: 0, out: "", err: "" };
-    outcome.code = await runLine(words, {
+  /** Begins a line; `signal` cancels it as Ctrl-C does. What it prints grows. */
+  function start(words: string[], signal: AbortSignal) {
+    const running = { out: "", err: "", code: Promise.resolve(0) };
+    running.code = runLine(words, {
       ...{ session, signal, interactive: false },
-      out: (text) => (outcome.out += text),
-      err: (text) => (outcome.err += text),
+      out: (text) => (running.out += text),
+      err: (text) => (running.err += text),
     });
-    return outcome;
+    return running;
+  }
+  async function run(words: string[]): Promise<Outcome> {
+    const running = start(words, new AbortController().signal);
+    const code = await running.code;
+    return { ...running, code };
   }
   return {
+    start,
     run,
     /** What a command that must succeed prints. */
     async text(...words: string[]): Promise<string> {

@@ -225,6 +225,45 @@ test("every list of a system that works fits 80 columns, has no colour in a pipe
   }
 });
 
+/** The samples of one metric, by labels. */
+async function samples(address: string, metric: string): Promise<Map<string, number>> {
+  const text = await (await fetch(address)).text();
+  const rows = text.matchAll(new RegExp(`^${metric}\\{(.*)\\} (\\S+)$`, "gm"));
+  return new Map(Array.from(rows, ([, labels, value]) => [labels!, Number(value)]));
+}
+
+test("soma metrics --serve answers a Prometheus server until Ctrl-C; a counter begins anew with its service", async () => {
+  const stop = new AbortController();
+  const serving = soma.start(["metrics", "--serve", "0"], stop.signal);
+  try {
+    await until("it says where", () => /^http:/.test(serving.out));
+    const address = serving.out.trim();
+    const of =
+      (labels: string) =>
+      ([key]: [string, number]) =>
+        key.includes(labels);
+    const tokens = async () =>
+      [...(await samples(address, "soma_computed_tokens_total"))].find(of('principal="greedy"'));
+    const [, before] = (await tokens())!;
+    assert.ok(before > 1_000, `${before}`);
+    assert.ok([...(await samples(address, "soma_syscalls_total"))].some(of('caller="person"')));
+    assert.is((await fetch(new URL("/other", address))).status, 404);
+
+    await soma.text("kill", "scheduler-1", "--signal", "SIGKILL");
+    await until("the scheduler is back", async () =>
+      [...(await samples(address, "soma_epoch"))].some(([key, epoch]) => key.includes("scheduler-1") && epoch === 2),
+    );
+    await until("its accounts are back, its counter is new", async () => (await tokens())?.[1] === 0);
+    // The accounts themselves went on: shares of all time.
+    const { shares } = await (await system.person()).call("scheduler.policy", {});
+    assert.ok(shares.find(({ principal }) => principal === "greedy")!.tokens > 0.5 * before);
+  } finally {
+    stop.abort();
+  }
+  assert.is(await serving.code, 0);
+  assert.is(await fetch(serving.out.trim()).catch(() => "closed"), "closed");
+});
+
 /** `soma ARGS` in a process of its own, in a pipe or on a terminal. */
 function printed(program: string[], env: Record<string, string>): string {
   const { NO_COLOR: _, FORCE_COLOR: __, CI: ___, NATS_URL: ____, ...rest } = process.env;

@@ -238,19 +238,22 @@ test("a full mailbox says EBUSY and when to come back", async () => {
 });
 
 test("a throw without a code is reported as our bug and not swallowed", async () => {
-  const { crashes } = await world.serve(
+  const crashes: [error: unknown, call?: string, caller?: string][] = [];
+  await world.serve(
     "model",
     {
       list: () => {
         throw new TypeError("bug");
       },
     },
-    { number: 7 },
+    { number: 7, crash: (error, request) => void crashes.push([error, request?.call, request?.caller]) },
   );
   const erin = await world.client("erin");
   void code(erin.call("model.list", {}, { instance: "model-7", ttl: 300 }));
   while (crashes.length === 0) await sleep(5);
-  assert.instance(crashes[0], TypeError);
+  const [error, ...about] = crashes[0]!;
+  assert.instance(error, TypeError);
+  assert.equal(about, ["list", "erin"]);
 });
 
 test("calls while the broker is away fail at once, those in flight as maybe, and all works again after", async () => {

@@ -1,6 +1,6 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { createLog } from "../../../kernel/ipc/log.ts";
+import { about, createLog } from "../../../kernel/ipc/log.ts";
 
 /** The lines that `use` has a logger write. */
 function lines(use: (log: ReturnType<typeof createLog>) => void): string {
@@ -39,6 +39,16 @@ test("what a person wrote, what came of it and keys are hidden however deep they
   });
   assert.is(written.split("\n").length - 1, 18);
   assert.not.match(written, marker);
+});
+
+test("a line with a request behind it says who asked what, and names its trace", () => {
+  const traceparent = `00-${"a".repeat(32)}-${"b".repeat(16)}-01`;
+  const request = { caller: "alice", call: "generate", id: "c1", traceparent, input: { prompt: "MARKER" } };
+  const written = lines((log) => log.error({ ...about(request), err: new Error("broken") }, "crashed"));
+  const { actor, epoch, caller, call, id, trace } = JSON.parse(written);
+  assert.equal([actor, epoch, caller, call, id, trace], ["model-1", 3, "alice", "generate", "c1", "a".repeat(32)]);
+  assert.not.match(written, "MARKER");
+  assert.not.ok("trace" in about({ ...request, traceparent: "" }), "one that is not traced has none");
 });
 
 test("an error keeps its message and stack", () => {
