@@ -4,6 +4,7 @@ import { decode, encode } from "../abi/codec.ts";
 import { SomaError, type WireError } from "../abi/errors.ts";
 import { HEADERS, type Principal } from "../abi/headers.ts";
 import { ABI, LIMITS } from "../abi/limits.ts";
+import { serviceOf } from "../abi/names.ts";
 import { ALL, ANY, parseCall, subjects } from "../abi/subjects.ts";
 import { type CallName, type Chunk, type Input, type Output, syscall } from "../abi/syscalls.ts";
 import type { Bus, Headers, Message } from "./bus.ts";
@@ -146,19 +147,32 @@ export class Client {
       return this.call(`${stream.service}.chunk` as "memory.chunk", body as Input<"memory.chunk">, { instance });
     }
     // Fire and forget: both are idempotent, and losing one only delays.
-    if (this.bus.connected) {
-      this.bus.publish(subjects.call(this.bus.name, stream.service, instance, verb), encode(body), {
-        [HEADERS.id]: this.freshId(),
-        [HEADERS.abi]: String(ABI),
-      });
-    }
+    this.send(stream.service, instance, verb, body);
     return Promise.resolve();
   }
 
+  private release(id: string, { instance }: { instance: string }): void {
+    const service = instance === "kernel" ? instance : serviceOf(instance);
+    if (service !== undefined) this.send(service, instance, "cancel", { id });
+  }
+
+  private send(service: string, instance: string, verb: "cancel" | "credit", body: object): void {
+    if (!this.bus.connected) return;
+    this.bus.publish(subjects.call(this.bus.name, service, instance, verb), encode(body), {
+      [HEADERS.id]: this.freshId(),
+      [HEADERS.abi]: String(ABI),
+    });
+  }
+
   private receive(message: Message): void {
-    const stream = this.pending.get(message.subject.slice(this.prefix.length + 1));
-    // Late: the request has its outcome already.
-    if (stream === undefined) return;
+    const id = message.subject.slice(this.prefix.length + 1);
+    const stream = this.pending.get(id);
+    if (stream === undefined) {
+      // Late: the request has its outcome already. Who says that it still works for it is told to stop: word of that was
+      // lost, or could not be sent while the broker was away.
+      if (message.header(HEADERS.type) === "accepted") this.release(id, decode(message.data) as { instance: string });
+      return;
+    }
     if (message.status === 503) {
       return stream.fail(
         new SomaError("ESERVICEDOWN", `nobody serves ${stream.service}: see "soma ps"`, { executed: "no" }),
