@@ -21,6 +21,9 @@ export interface Weather {
   reorder: number;
 }
 
+/** Simulated ms in which messages are counted. */
+const WINDOW_MS = 100;
+
 export const CALM: Weather = { drop: 0, duplicate: 0, delay: 0, delayMs: 0, reorder: 0 };
 
 interface Listener {
@@ -33,6 +36,8 @@ interface Listener {
 export class Broker {
   up = true;
   weather = CALM;
+  /** Who said most within a window, and how much that was. */
+  busiest = { name: "", messages: 0 };
   /** Public keys that are void. */
   readonly revoked = new Set<string>();
   private readonly buses = new Set<SimBus>();
@@ -136,6 +141,9 @@ export class Broker {
 
   publish(bus: SimBus, subject: string, data: Uint8Array, headers: Headers | undefined, reply: string): void {
     this.clock.note(`> ${bus.name} ${subject}`);
+    const window = Math.floor(this.clock.now / WINDOW_MS);
+    bus.said = { window, messages: bus.said.window === window ? bus.said.messages + 1 : 1 };
+    if (bus.said.messages > this.busiest.messages) this.busiest = { name: bus.name, messages: bus.said.messages };
     const taken = !bus.closed && !this.revoked.has(bus.token.publicKey);
     this.published(bus, subject, taken);
     if (!taken) return;
@@ -202,6 +210,8 @@ export class SimBus implements Bus {
   generation = 0;
   /** When the last message in order arrives. */
   lastAt = 0;
+  /** Messages of the present window. */
+  said = { window: 0, messages: 0 };
   private readonly handlers = new Set<(event: BusEvent) => void>();
 
   constructor(

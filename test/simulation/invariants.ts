@@ -23,6 +23,7 @@ export const INVARIANTS = [
   "children stop in reverse order",
   "everybody is back",
   "who has nothing to do is quiet",
+  "nobody floods the bus",
   "the system stops",
   "memory is not overcommitted",
   "no memory is lent to what is not there",
