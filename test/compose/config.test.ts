@@ -19,9 +19,10 @@ const compose = [["docker-compose"], ["docker", "compose"]].find(
   ([program, ...args]) => spawnSync(program!, [...args, "version"]).status === 0,
 );
 
-/** The resolved file: the lines of each part, by name. */
-function parts(): Map<string, string> {
-  const [program, ...args] = compose!;
+/** The resolved file, with others on top of it: the lines of each part, by name. */
+function parts(...others: string[]): Map<string, string> {
+  const [program, ...rest] = compose!;
+  const args = [...rest, ...["docker-compose.yml", ...others].flatMap((file) => ["-f", file])];
   const env = { ...process.env, COMPOSE_PROFILES: "shell,gpu" };
   const { status, stdout, stderr } = spawnSync(program!, [...args, "config"], { cwd: ROOT, env, encoding: "utf8" });
   assert.is(status, 0, stderr);
@@ -60,6 +61,37 @@ else {
       assert.equal(seen, own, name);
       assert.is(/(- |source: )kernel(:|$)/m.test(text), name === "kernel", name);
     }
+  });
+}
+
+if (compose) {
+  const NODES = ["nats", "nats-2", "nats-3"];
+
+  test("the cluster's file adds two brokers and a kernel, as closed as the first ones, and tells everybody of all three", () => {
+    const cluster = parts("docker-compose.cluster.yml");
+    const added = [...cluster.keys()].filter((name) => !parts().has(name));
+    assert.equal(added.sort(), ["kernel-2", "nats-2", "nats-3"]);
+    for (const name of added) {
+      assert.match(cluster.get(name)!, /^ {4}read_only: true$/m, name);
+      assert.match(cluster.get(name)!, /^ {4}cap_drop:\n +- ALL$/m, name);
+      assert.not.match(cluster.get(name)!, /^ {4}ports:/m, name);
+    }
+    const url = NODES.map((node) => `nats://${node}:4222`).join(",");
+    for (const [name, text] of cluster) {
+      if (name !== "init" && !NODES.includes(name)) assert.ok(text.includes(`NATS_URL: ${url}`), name);
+      if (NODES.includes(name)) assert.match(text, new RegExp(`- /etc/soma/${name}\\.conf`));
+      const keys = /(- |source: )keys(:|$)/m.test(text);
+      assert.is(keys, ["init", "kernel", "kernel-2"].includes(name), name);
+    }
+  });
+
+  test("both kernels are the same but for their homes, and share keys and the person's file", () => {
+    const cluster = parts("docker-compose.cluster.yml");
+    const [first, second] = ["kernel", "kernel-2"].map((name) => cluster.get(name)!.split("\n").slice(1).sort());
+    assert.equal(
+      second!.map((line) => line.replace("kernel-2:", "kernel:")),
+      first,
+    );
   });
 }
 
