@@ -46,6 +46,7 @@ export const model = serviceProgram(async ({ world, client, server, log, crash, 
       const emit = (chunk: object) => request.emit(chunk);
       return await speech.run({ model, numerics: "sim", principal, signal, left, emit });
     },
+    settled: () => {},
     forget: (mid: string) => void live.delete(mid),
   };
 
