@@ -10,7 +10,7 @@ import type { App, Rig } from "./rig.ts";
 /** Apps that submit, each its next one so long after the last has ended, ms. */
 const LANES = 4;
 const PAUSE = 1_000;
-/** Of a submission; and within which one must be accepted, and one that was accepted must end, whatever happens, ms. */
+/** Of a submission; and within which, once the faults are over, all must be accepted and end, ms. */
 const TTL = 2_000;
 const PATIENCE = 120_000;
 /** Milliseconds of work: it is the journal that is tried. */
@@ -33,6 +33,8 @@ interface Accepted {
 export class Work {
   private readonly accepted: Accepted[] = [];
   private going = false;
+  /** While faults go on, work may be put off again and again: that is no loss. */
+  private end = Number.POSITIVE_INFINITY;
   private lanes: Promise<void>[] = [];
   private readonly counts = { refused: 0, inDoubt: 0, setAside: 0 };
   /** Of submissions that nobody took. */
@@ -49,6 +51,7 @@ export class Work {
   /** Lets what was accepted come to its end. */
   async stop(): Promise<void> {
     this.going = false;
+    this.end = performance.now() + PATIENCE;
     await Promise.all(this.lanes);
   }
 
@@ -80,21 +83,20 @@ export class Work {
 
   /** One from its first submission to its end; begun anew when kills have set it aside, as its owner would. */
   private async whole(app: App, name: string): Promise<void> {
-    const end = performance.now() + PATIENCE;
     for (let known: Accepted | undefined; ; this.counts.setAside++) {
-      const job = await this.submit(app, name, end);
+      const job = await this.submit(app, name);
       if (job === undefined) return void this.unheard.push(`${name}: nobody took it`);
       if (known === undefined) this.accepted.push((known = { name, app, job, row: undefined }));
       // The acknowledgement may get lost in life: then it is submitted once more.
       await app.client.call("model.train", { ...TRAINING, name }, { ttl: TTL, key: name, retry: false }).catch(coded);
-      known.row = await this.ended(app, job, end);
+      known.row = await this.ended(app, job);
       if (known.row?.state !== "setAside") return;
     }
   }
 
   /** The job's id; undefined when it was not taken in time. */
-  private async submit(app: App, name: string, end: number): Promise<string | undefined> {
-    while (performance.now() < end) {
+  private async submit(app: App, name: string): Promise<string | undefined> {
+    while (performance.now() < this.end) {
       try {
         const options = { ttl: TTL, key: name, retry: false };
         return (await app.client.call("model.train", { ...TRAINING, name }, options)).job;
@@ -107,9 +109,9 @@ export class Work {
     return undefined;
   }
 
-  private async ended(app: App, job: string, end: number): Promise<Row | undefined> {
+  private async ended(app: App, job: string): Promise<Row | undefined> {
     let row: Row | undefined;
-    for (; performance.now() < end; await sleep(100)) {
+    for (; performance.now() < this.end; await sleep(100)) {
       try {
         row = await app.client.call("model.job", { job }, { ttl: TTL, retry: false });
         if (["done", "failed", "canceled", "setAside"].includes(row.state)) return row;
