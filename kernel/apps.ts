@@ -11,12 +11,15 @@ const manifest = z.object({
   needs: z.array(z.string()).default([]),
   /** Limit of V8's heap. */
   memoryMb: z.number().positive().default(256),
+  /** npm packages of the system whose files it reads as it runs, to hand them to a browser. */
+  packages: z.array(z.string().regex(/^(@[a-z0-9-]+\/)?[a-z0-9][a-z0-9.-]*$/)).default([]),
 });
 
 export interface App {
   name: string;
   needs: string[];
   memoryMb: number;
+  packages: string[];
   /** Its main program. */
   entry: string;
 }

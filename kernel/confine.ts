@@ -1,5 +1,5 @@
 // Owns how an app is kept apart on this machine: one file made of it and the SDK, run under Node's permission model.
-// It reads that file and its own folder, writes nothing, starts no process, thread or native code. Node does not limit the network.
+// It reads that file, its own folder and the packages that it names, writes nothing, starts no process, thread or native code. Node does not limit the network.
 import { lstatSync, mkdirSync, readdirSync, readFileSync, realpathSync } from "node:fs";
 import { createRequire } from "node:module";
 import { dirname, join, sep } from "node:path";
@@ -40,8 +40,8 @@ export async function bundleApp(entry: string, file: string): Promise<void> {
   }
 }
 
-/** Options of Node for an app in `folder` that was made into `file`. */
-export function confinement(folder: string, file: string): string[] {
+/** Options of Node for an app in `folder` that was made into `file` and reads `packages`. */
+export function confinement(folder: string, file: string, packages: readonly string[] = []): string[] {
   // Its name from Node 22.13 on; since Node 25 it covers the network as well, which an app needs to reach the broker.
   const flags = process.allowedNodeEnvironmentFlags;
   const permission = flags.has("--permission") ? "--permission" : "--experimental-permission";
@@ -50,7 +50,9 @@ export function confinement(folder: string, file: string): string[] {
     ...(flags.has("--allow-net") ? ["--allow-net"] : []),
     "--disable-warning=ExperimentalWarning",
     "--enable-source-maps",
-    ...[file, WATCH, ...readable(folder)].map((path) => `--allow-fs-read=${path}`),
+    ...[file, WATCH, ...readable(folder), ...packages.map((name) => join(ROOT, "node_modules", name))].map(
+      (path) => `--allow-fs-read=${path}`,
+    ),
   ];
 }
 

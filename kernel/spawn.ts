@@ -65,7 +65,7 @@ export class Apps {
     const app = findApp(root, input.app);
     const holder = `${app.name}-${randomBytes(2).toString("hex")}`;
     const program = this.program(holder);
-    const nodeOptions = confinement(dirname(app.entry), program);
+    const nodeOptions = confinement(dirname(app.entry), program, app.packages);
     await bundleApp(app.entry, program);
     const key = createKey("user");
     const admission = { app: app.name, holder, publicKey: key.publicKey };

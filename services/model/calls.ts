@@ -1,6 +1,6 @@
 // Owns the table from the model service's calls to its machine's events; what needs no actor is answered directly.
 import { SomaError } from "../../kernel/abi/errors.ts";
-import { roleOf } from "../../kernel/abi/names.ts";
+import { PERSON, roleOf } from "../../kernel/abi/names.ts";
 import type { Request } from "../../kernel/ipc/request.ts";
 import { DEFER, type Handlers } from "../../kernel/ipc/server.ts";
 import type { Catalog } from "./catalog.ts";
@@ -81,6 +81,13 @@ export function calls(model: Model): Handlers<"model"> {
       jobs.find(job, askerOf(request));
       model.stopJob(job);
       return jobs.find(job, askerOf(request));
+    },
+    // The right itself says that the caller may see and end what is not its own: asked as nobody's app.
+    allJobs: ({ curve }) => ({ jobs: jobs.list(PERSON), curve: curve === undefined ? [] : jobs.curve(curve) }),
+    stopAny: ({ job }) => {
+      jobs.find(job, PERSON);
+      model.stopJob(job);
+      return jobs.find(job, PERSON);
     },
     deploy: async ({ model: ref, alias, dtype }) => {
       const found = registry.find(ref);

@@ -7,6 +7,7 @@ import { type Command, type Env, explain, type Options, type Shown } from "./com
 import { appCommands } from "./commands/app.ts";
 import { auditCommands } from "./commands/audit.ts";
 import { callCommands } from "./commands/call.ts";
+import { consoleCommands } from "./commands/console.ts";
 import { contextCommands } from "./commands/context.ts";
 import { dataCommands } from "./commands/data.ts";
 import { doctorCommands } from "./commands/doctor.ts";
@@ -46,6 +47,7 @@ export const COMMANDS: readonly Command[] = [
   ...grantCommands,
   ...rightsCommands,
   ...gatewayCommands,
+  ...consoleCommands,
   ...keyCommands,
   ...memCommands,
   ...keepCommands,

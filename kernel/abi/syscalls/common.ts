@@ -67,7 +67,7 @@ export const common = table({
   stat: {
     kind: "call",
     what: "show a service's own figures",
-    right: "person",
+    right: "app",
     idempotent: true,
     ttl: 2_000,
     input: none,
@@ -94,7 +94,7 @@ export const common = table({
   inspect: {
     kind: "call",
     what: "show an actor's statechart, state, context without secrets, and last transitions",
-    right: "person",
+    right: "app",
     idempotent: true,
     ttl: 2_000,
     input: z.object({ actor: z.string().optional() }),

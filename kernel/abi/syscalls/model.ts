@@ -301,6 +301,29 @@ export const model = table({
     input: z.object({ job: z.string() }),
     output: jobRow,
   },
+  allJobs: {
+    kind: "call",
+    what: "list everybody's jobs, one with its loss curve",
+    right: "app",
+    idempotent: true,
+    ttl: 3_000,
+    input: z.object({ curve: z.string().optional() }),
+    output: z.object({
+      jobs: z.array(jobRow),
+      /** Of the job named; empty if there is none. Thinned to a few hundred points. */
+      curve: z.array(z.object({ step: count, loss: z.number(), validationLoss: z.number().optional() })),
+    }),
+  },
+  stopAny: {
+    kind: "call",
+    what: "cancel anybody's job; its last checkpoint stays",
+    right: "app",
+    recorded: true,
+    idempotent: true,
+    ttl: 10_000,
+    input: z.object({ job: z.string() }),
+    output: jobRow,
+  },
   deploy: {
     kind: "call",
     what: "point an alias at a version and load it",

@@ -9,8 +9,9 @@ import type { Command, Env } from "../command.ts";
 import { asks } from "./grant.ts";
 
 const REPOSITORY = fileURLToPath(new URL("../../..", import.meta.url));
-/** An app that ships with Soma, too, though it lies beside the shell. */
+/** Apps that ship with Soma, too, though they lie beside the shell. */
 export const GATEWAY = join(REPOSITORY, "userland", "gateway");
+export const CONSOLE = join(REPOSITORY, "userland", "console");
 
 export const appCommands: Command[] = [
   {
@@ -98,7 +99,7 @@ export async function installApp(
   app: string,
 ): Promise<{ name: string; needs: string[]; models?: string[]; approved: boolean }> {
   const named = existsSync(join(REPOSITORY, "apps", app, "app.json"));
-  const shipped = named || app === GATEWAY;
+  const shipped = named || app === GATEWAY || app === CONSOLE;
   const folder = named ? join(REPOSITORY, "apps", app) : app;
   const path = join(folder, "app.json");
   if (!existsSync(path))
