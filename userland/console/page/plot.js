@@ -15,13 +15,15 @@ export function Plot({ label, lines, data, time = false }) {
   const shape = lines.join("\n");
   useEffect(() => {
     const names = shape === "" ? [] : shape.split("\n");
+    // The reference is gone before this effect ends.
+    const element = place.current;
     const make = () => {
       const color = (name) => getComputedStyle(document.documentElement).getPropertyValue(name);
       const axis = { stroke: color("--dim"), grid: { stroke: color("--line") }, ticks: { stroke: color("--line") } };
       plot.current?.destroy();
       plot.current = new uPlot(
         {
-          width: place.current.clientWidth,
+          width: element.clientWidth,
           height: 220,
           scales: { x: { time } },
           axes: [axis, { ...axis, size: 60 }],
@@ -36,12 +38,12 @@ export function Plot({ label, lines, data, time = false }) {
           ],
         },
         newest.current,
-        place.current,
+        element,
       );
     };
     make();
-    const resized = new ResizeObserver(() => plot.current.setSize({ width: place.current.clientWidth, height: 220 }));
-    resized.observe(place.current);
+    const resized = new ResizeObserver(() => plot.current.setSize({ width: element.clientWidth, height: 220 }));
+    resized.observe(element);
     dark.addEventListener("change", make);
     return () => {
       resized.disconnect();
