@@ -2,6 +2,7 @@
 import { instanceName, MOST_INSTANCES, type Owner, PERSON, SERVICES, type Service } from "./names.ts";
 import { STORES, type StoreName, streamName } from "./storage.ts";
 import { ALL, ANY, subjects } from "./subjects.ts";
+import { isGrantable, MAY } from "./syscall.ts";
 import { allSyscalls, CONTROL } from "./syscalls.ts";
 
 export interface Permissions {
@@ -87,7 +88,7 @@ export function launcherPermissions(service: Service): Permissions {
 
 /** The person at the shell: everything that a person may call, and all events. */
 export function personPermissions(name: string): Permissions {
-  const calls = allSyscalls().filter(([, , entry]) => entry.right === "app" || entry.right === "person");
+  const calls = allSyscalls().filter(([, , entry]) => MAY[entry.right].includes("person"));
   return {
     pub: calls.map(([owner, call]) => subjects.call(name, owner, "*", call)),
     sub: [`_INBOX.${name}.>`, "evt.>", "hb.>"],
@@ -111,7 +112,7 @@ export function appPermissions(name: string, calls: readonly string[]): Permissi
 
 /** Calls that an app can ever hold, and those that it never can. */
 const [FOR_APPS, NEVER] = [true, false].map((app) =>
-  allSyscalls().filter(([, , entry]) => (entry.right === "app") === app),
+  allSyscalls().filter(([, , entry]) => isGrantable(entry.right) === app),
 ) as [ReturnType<typeof allSyscalls>, ReturnType<typeof allSyscalls>];
 const isControl = (call: string) => (CONTROL as readonly string[]).includes(call);
 const APP_OWNERS = new Set(FOR_APPS.filter(([, call]) => !isControl(call)).map(([owner]) => owner));

@@ -15,8 +15,11 @@ export interface Syscall<I extends ZodType = ZodType, C extends ZodType = ZodTyp
   /** What the caller sends after `accepted`, if anything. */
   upload?: ZodType;
   output: O;
-  /** Least role that may ever hold it. `app` needs a grant besides; the person may whatever an app may. */
-  right: Extract<Role, "app" | "person" | "service" | "boot" | "kernel">;
+  /**
+   * Least role that may ever hold it. `app` needs a grant besides; `viewer` the same, and shows what others do, so that it is
+   * never handed on (docs/adr/0005). The person may whatever an app may.
+   */
+  right: Extract<Role, "app" | "person" | "service" | "boot" | "kernel"> | "viewer";
   /** Its record in the audit is stored before the reply leaves, as that of every `submit`. */
   recorded?: true;
   /** The SDK may repeat it by itself. */
@@ -39,11 +42,17 @@ export type ChunkOf<S extends Syscall> = S["chunk"] extends ZodType ? z.output<S
 /** Which roles may hold a call of the given right. Kernel and services act for everybody. */
 export const MAY: Record<Syscall["right"], readonly Role[]> = {
   app: ["app", "person", "service", "kernel"],
+  viewer: ["app", "person", "service", "kernel"],
   person: ["person", "service", "kernel"],
   service: ["service", "kernel"],
   boot: ["boot"],
   kernel: ["kernel"],
 };
+
+/** Whether a grant can name a call of the given right. */
+export function isGrantable(right: Syscall["right"]): boolean {
+  return right === "app" || right === "viewer";
+}
 
 /** Whether a call's record must be stored before its reply leaves. */
 export function isRecorded({ kind, recorded }: Syscall): boolean {

@@ -1,5 +1,6 @@
 // Owns derivation: which grants came from which, and what a child may have. Pure.
 import { SomaError } from "../../kernel/abi/errors.ts";
+import { isGrantable } from "../../kernel/abi/syscall.ts";
 import { syscall } from "../../kernel/abi/syscalls.ts";
 import type { Grant } from "../../kernel/ipc/grants.ts";
 import { type Budget, type Caveats, type Limit, narrow } from "./caveats.ts";
@@ -33,6 +34,13 @@ export function childRights(parent: Grant, wanted: Wanted, now: number): Rights 
     const fix = `soma app grant ${parent.holder} ${missing.map((call) => `--call ${call}`).join(" ")}`;
     throw new SomaError("EPERM", `"${parent.holder}" lacks ${missing.join(", ")}, so it cannot hand them on: ${fix}`);
   }
+  // Whoever sees what others do was chosen by a person.
+  const seeing = calls.filter((call) => syscall(...(call.split(".") as [string, string]))?.right === "viewer");
+  if (seeing.length > 0)
+    throw new SomaError(
+      "EPERM",
+      `${seeing.join(", ")} shows what others do, and only a person gives that: leave it out`,
+    );
   const own = expiry(wanted.expiresMs, now);
   const expiresAt =
     own === null || parent.expiresAt === null ? (own ?? parent.expiresAt) : Math.min(own, parent.expiresAt);
@@ -63,7 +71,8 @@ export function checkCalls(calls: readonly string[]): string[] {
     const [owner = "", call = ""] = name.split(".");
     const right = syscall(owner, call)?.right;
     if (right === undefined) throw new SomaError("EINVAL", `there is no call ${name}: see "soma help syscalls"`);
-    if (right !== "app") throw new SomaError("EINVAL", `no app can hold ${name}, it is for a ${right}: leave it out`);
+    if (!isGrantable(right))
+      throw new SomaError("EINVAL", `no app can hold ${name}, it is for a ${right}: leave it out`);
   }
   return [...new Set(calls)];
 }

@@ -82,13 +82,8 @@ export function calls(model: Model): Handlers<"model"> {
       model.stopJob(job);
       return jobs.find(job, askerOf(request));
     },
-    // The right itself says that the caller may see and end what is not its own: asked as nobody's app.
+    // The right itself says that the caller may see what is not its own: asked as the person.
     allJobs: ({ curve }) => ({ jobs: jobs.list(PERSON), curve: curve === undefined ? [] : jobs.curve(curve) }),
-    stopAny: ({ job }) => {
-      jobs.find(job, PERSON);
-      model.stopJob(job);
-      return jobs.find(job, PERSON);
-    },
     deploy: async ({ model: ref, alias, dtype }) => {
       const found = registry.find(ref);
       const { previous } = await catalog.deploy(found, alias, dtype);

@@ -13,14 +13,15 @@ import { Server } from "../../kernel/ipc/server.ts";
 import { minter } from "../../services/auth/mint.ts";
 import { startWorld, type World } from "../helpers/world.ts";
 import { within } from "../kernel/broker/harness.ts";
-import { mayEnter, mayHear, mayPublish, type Who } from "./policy.ts";
+import { mayEnter, mayHear, mayPublish, SHOWS, type Who } from "./policy.ts";
 import { callSubjects, heardSubjects, otherSubjects } from "./subjects.ts";
 
 const EPOCH = 7;
 const FEW = ["model.generate", "memory.get", "kernel.info"];
-const ALL_OF_APPS = allSyscalls().flatMap(([owner, call, { right }]) =>
-  right === "app" && !(CONTROL as readonly string[]).includes(call) ? [`${owner}.${call}`] : [],
-);
+const callsFor = (...rights: string[]) =>
+  allSyscalls().flatMap(([owner, call, { right }]) =>
+    rights.includes(right) && !(CONTROL as readonly string[]).includes(call) ? [`${owner}.${call}`] : [],
+  );
 /** A holder that plays no part, so whatever reaches it is a leak. */
 const VICTIM = "victim";
 
@@ -80,7 +81,8 @@ test.before(async () => {
   };
   await app("none", []);
   await app("few", FEW);
-  await app("every", ALL_OF_APPS);
+  await app("blind", callsFor("app"));
+  await app("every", callsFor("app", "viewer"));
   for (const service of SERVICES) {
     const instance = `${service}-2`;
     const bus = await world.connect(instance, servicePermissions(service, instance, EPOCH));
@@ -198,6 +200,16 @@ for (const [verb, queue] of [["subscribe"], ["queue subscribe", "workers"]] as c
       );
     }
   });
+
+test("what shows others is just what was judged, and an app that holds all else is refused each of it", async () => {
+  assert.equal(callsFor("viewer").sort(), Object.keys(SHOWS).sort());
+  const blind = actors.find(({ who }) => who.name === "blind")!;
+  const seeing = Object.keys(SHOWS).map((name) => `sys.blind.${name.replace(".", ".any.")}`);
+  const denied = await refusals(blind, "publish", () => {
+    for (const subject of seeing) blind.bus.publish(subject, encode({}));
+  });
+  assert.equal([...denied].sort(), seeing.sort());
+});
 
 test("the system account hears nothing of ours, whatever it listens to", async () => {
   const { bus } = actors.find(({ who }) => who.role === "system")!;

@@ -23,10 +23,38 @@ const ASKS: Record<string, readonly string[]> = {
 /** Whom the door of a service lets in, by the least role that the table names. */
 const DOOR: Record<string, readonly Who["role"][]> = {
   app: ["app", "person", "service", "kernel"],
+  viewer: ["app", "person", "service", "kernel"],
   person: ["person", "service", "kernel"],
   service: ["service", "kernel"],
   boot: ["boot"],
   kernel: ["kernel"],
+};
+
+/**
+ * Calls that show what others do, and what each discloses: an app may hold them, but only by a person's own word. What is not
+ * here, and shows anything of others, is for persons: logs and events (whatever a program wrote), metrics, `why`, namespaces,
+ * and the context of actors.
+ */
+export const SHOWS: Record<string, string> = {
+  "kernel.ps": "which apps run, since when, with how much memory; process ids",
+  "kernel.trace": "where the time of anybody's call went: names, times and counts",
+  "kernel.traces": "anybody's calls of which spans are kept: who, what, when, how long",
+  "kernel.audit": "who called what, when and with which outcome; no input, no output",
+  "auth.apps": "who holds which grants and how much of each budget is left; public keys",
+  "memory.free": "which models fill which device",
+  "scheduler.queue": "who has text made, by which model, of how many tokens",
+  "scheduler.parts": "how a device is shared out, and how busy each part is",
+  "scheduler.policy": "each app's share and how many tokens it had",
+  "model.allJobs": "everybody's trainings: name, progress, losses, error",
+  ...Object.fromEntries(
+    ["kernel", "auth", "memory", "device", "scheduler", "model"].flatMap((owner) => [
+      [`${owner}.stat`, "figures of a service; the device's say how many KV blocks each app has"],
+      [
+        `${owner}.inspect`,
+        "statecharts, states and transitions of actors, with ids of requests; an app gets no context",
+      ],
+    ]),
+  ),
 };
 
 /** On one's own requests only, at owners of which one may call anything. */
@@ -50,7 +78,7 @@ export function mayPublish(who: Who, subject: string): boolean {
     if (who.role === "boot") return `${owner}.${instance}.${call}` === "kernel.any.register";
     if (who.role === "service") return ASKS[who.service]!.includes(owner);
     const right = syscall(owner, call)?.right;
-    if (who.role === "person") return right === "app" || right === "person";
+    if (who.role === "person") return right === "app" || right === "viewer" || right === "person";
     const some = who.granted.some((name) => name.startsWith(`${owner}.`));
     return who.granted.includes(`${owner}.${call}`) || (some && OWN_REQUESTS.includes(call));
   }

@@ -1,4 +1,4 @@
-// Serves the console on this machine. It holds calls that read, jobs' cancellation and the playground's, and no other.
+// Serves the console on this machine. It holds calls that read and the playground's, and no other.
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
 import { createAdaptorServer } from "@hono/node-server";

@@ -45,9 +45,6 @@ export function consoleServer({ soma, door, files, feeds }: ConsoleOptions): Hon
   app.post("/play", door.members, async (c) =>
     c.body(answer(soma, readPlay(await json(c)), c.req.raw.signal), 200, EVENTS),
   );
-  app.post("/jobs/:job/stop", door.members, async (c) =>
-    c.json(await soma.model.stopAny({ job: c.req.param("job") }, { signal: c.req.raw.signal })),
-  );
 
   app.notFound((c) => c.json({ code: "ENOENT", message: `there is no ${c.req.method} ${c.req.path} here` }, 404));
   app.onError((error, c) => {

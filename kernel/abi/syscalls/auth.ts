@@ -130,7 +130,7 @@ export const auth = table({
   apps: {
     kind: "call",
     what: "list apps with the rights they asked for and hold",
-    right: "app",
+    right: "viewer",
     idempotent: true,
     ttl: 3_000,
     input: none,

@@ -67,7 +67,7 @@ export const common = table({
   stat: {
     kind: "call",
     what: "show a service's own figures",
-    right: "app",
+    right: "viewer",
     idempotent: true,
     ttl: 2_000,
     input: none,
@@ -93,8 +93,8 @@ export const common = table({
   },
   inspect: {
     kind: "call",
-    what: "show an actor's statechart, state, context without secrets, and last transitions",
-    right: "app",
+    what: "show an actor's statechart, state and last transitions; to a person its context without secrets, too",
+    right: "viewer",
     idempotent: true,
     ttl: 2_000,
     input: z.object({ actor: z.string().optional() }),

@@ -117,7 +117,7 @@ export const kernel = table({
   ps: {
     kind: "call",
     what: "list processes",
-    right: "app",
+    right: "viewer",
     idempotent: true,
     ttl: 3_000,
     input: none,
@@ -190,7 +190,7 @@ export const kernel = table({
   trace: {
     kind: "call",
     what: "show the spans of one call, by its id or the trace's",
-    right: "app",
+    right: "viewer",
     idempotent: true,
     ttl: 10_000,
     input: z.object({ id: z.string().min(1).max(128) }),
@@ -199,7 +199,7 @@ export const kernel = table({
   traces: {
     kind: "stream",
     what: "read which calls have a trace, old and new",
-    right: "app",
+    right: "viewer",
     idempotent: true,
     ttl: 0,
     /** `call`: service.call or a service; `failed`: only those whose outcome is no OK; `overMs`: that took so long. */
@@ -216,7 +216,7 @@ export const kernel = table({
   audit: {
     kind: "stream",
     what: "read who called what, with which outcome, old and new",
-    right: "app",
+    right: "viewer",
     idempotent: true,
     ttl: 0,
     /** `app`: for whom or by whom; `call`: service.call or a service; `since`: unix ms. */

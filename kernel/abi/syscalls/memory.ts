@@ -57,7 +57,7 @@ export const memory = table({
   free: {
     kind: "call",
     what: "show each device's memory: total, weights, KV, free, by holder",
-    right: "app",
+    right: "viewer",
     idempotent: true,
     ttl: 3_000,
     input: none,

@@ -304,7 +304,7 @@ export const model = table({
   allJobs: {
     kind: "call",
     what: "list everybody's jobs, one with its loss curve",
-    right: "app",
+    right: "viewer",
     idempotent: true,
     ttl: 3_000,
     input: z.object({ curve: z.string().optional() }),
@@ -313,16 +313,6 @@ export const model = table({
       /** Of the job named; empty if there is none. Thinned to a few hundred points. */
       curve: z.array(z.object({ step: count, loss: z.number(), validationLoss: z.number().optional() })),
     }),
-  },
-  stopAny: {
-    kind: "call",
-    what: "cancel anybody's job; its last checkpoint stays",
-    right: "app",
-    recorded: true,
-    idempotent: true,
-    ttl: 10_000,
-    input: z.object({ job: z.string() }),
-    output: jobRow,
   },
   deploy: {
     kind: "call",

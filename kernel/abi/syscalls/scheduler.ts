@@ -81,7 +81,7 @@ export const scheduler = table({
   queue: {
     kind: "call",
     what: "show what runs and what waits, and why",
-    right: "app",
+    right: "viewer",
     idempotent: true,
     ttl: 3_000,
     input: none,
@@ -144,7 +144,7 @@ export const scheduler = table({
   parts: {
     kind: "call",
     what: "list devices and their parts with what each is due and got",
-    right: "app",
+    right: "viewer",
     idempotent: true,
     ttl: 3_000,
     input: none,
@@ -206,7 +206,7 @@ export const scheduler = table({
   policy: {
     kind: "call",
     what: "show the policy and each principal's share",
-    right: "app",
+    right: "viewer",
     idempotent: true,
     ttl: 3_000,
     input: none,

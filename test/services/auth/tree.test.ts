@@ -50,6 +50,8 @@ test("a refusal says which right is missing, and what to do", () => {
   refusal(parent, { calls: ["kernel.shutdown"] }, "EINVAL", /no app can hold kernel\.shutdown/);
   refusal(parent, { calls: ["model.nothing"] }, "EINVAL", /no call model\.nothing/);
   refusal(grantOf({ depth: 0 }), {}, "EPERM", /no further/);
+  const viewer = grantOf({ calls: ["kernel.audit", "device.inspect", "model.generate"] });
+  refusal(viewer, { calls: [...viewer.calls] }, "EPERM", /^kernel\.audit, device\.inspect shows what others do/);
   refusal(parent, { expiresMs: 10 }, "EINVAL", /a second at least/);
   const narrow = grantOf({
     caveats: { models: ["tiny"], maxTokens: 5, tokens: { amount: 10, windowMs: 1000 }, weight: 2 },

@@ -105,7 +105,7 @@ if (!existsSync(CHROMIUM)) {
     await page.evaluate(() => {
       const seen: string[] = ((window as never as { seen: string[] }).seen = []);
       new MutationObserver(() => {
-        const marked = [...document.querySelectorAll(".statechart .now")];
+        const marked = Array.from(document.querySelectorAll(".statechart .now"));
         seen.push(marked.map((state) => state.getAttribute("data-state")).join("+"));
       }).observe(document.querySelector("main")!, { subtree: true, attributes: true, childList: true });
     });
@@ -145,7 +145,7 @@ if (!existsSync(CHROMIUM)) {
     await until("nothing runs any more", async () => (await queue()).length === 0);
   });
 
-  test("a loss curve moves while a job trains, and the job can be cancelled", async () => {
+  test("a loss curve moves while a job trains, and the page says when it was cancelled", async () => {
     const { job } = await person.call("model.train", {
       name: "numbers",
       architecture: "mlp",
@@ -162,8 +162,7 @@ if (!existsSync(CHROMIUM)) {
     const label = await plot.getAttribute("aria-label");
     await until("the curve is longer", async () => (await read()) > first);
     await until("the loss is another", async () => (await plot.getAttribute("aria-label")) !== label);
-    await page.getByRole("button", { name: `Cancel job ${job}` }).click();
-    await until("it is cancelled", async () => (await person.call("model.job", { job })).state === "canceled");
+    await person.call("model.stop", { job });
     await page.getByRole("cell", { name: "canceled" }).waitFor();
   });
 

@@ -31,7 +31,7 @@ export function Actors({ rest: [instance = "kernel", wanted] }) {
   <//>`;
 }
 
-function Actor({ actor: { id, state, definition, transitions, context }, title }) {
+function Actor({ actor: { id, state, definition, transitions }, title }) {
   const rows = transitions
     .slice(-RECENT)
     .reverse()
@@ -42,6 +42,6 @@ function Actor({ actor: { id, state, definition, transitions, context }, title }
     ${definition && html`<${Statechart} id=${id} definition=${definition} state=${state} />`}
     <h2>Last transitions</h2>
     <${Table} label="Last transitions of ${id}" heads=${["At", "Event", "From", "To"]} rows=${rows} />
-    <details><summary>Context, without secrets</summary><pre class="scroll" tabindex="0">${JSON.stringify(context, null, 2)}</pre></details>
+    <p class="dim">What it holds is for the shell alone: soma inspect ${id}</p>
   </section>`;
 }

@@ -1,7 +1,6 @@
-// Owns the page of jobs: how far each is, its loss as it falls, and ending it.
+// Owns the page of jobs: how far each is, and its loss as it falls. Ending one is for the shell.
 import { html } from "htm/preact";
-import { useState } from "preact/hooks";
-import { post, useFeed } from "./live.js";
+import { useFeed } from "./live.js";
 import { Page, State, Table } from "./parts.js";
 import { LossPlot } from "./plot.js";
 import { count, date, duration } from "./units.js";
@@ -10,12 +9,8 @@ const ENDED = ["done", "failed", "canceled", "setAside"];
 
 export function Jobs({ rest: [job] }) {
   const frame = useFeed(job === undefined ? "jobs" : `jobs?curve=${encodeURIComponent(job)}`);
-  const [problem, setProblem] = useState("");
   const { jobs = [], curve = [] } = frame.value ?? {};
-  const stop = async (id) => {
-    setProblem("");
-    await post(`/jobs/${encodeURIComponent(id)}/stop`).catch((error) => setProblem(error.message));
-  };
+  const shown = jobs.find(({ id }) => id === job);
   const rows = jobs.map((j) => ({
     key: j.id,
     cells: [
@@ -27,19 +22,15 @@ export function Jobs({ rest: [job] }) {
       j.progress?.loss.toFixed(3) ?? "",
       ENDED.includes(j.state) ? "" : duration(j.progress?.etaMs),
       date(j.submittedAt),
-      ENDED.includes(j.state)
-        ? ""
-        : html`<button onClick=${() => stop(j.id)} aria-label="Cancel job ${j.id}">Cancel</button>`,
       j.error ?? "",
     ],
   }));
   return html`<${Page} title="Jobs" frame=${frame}>
-    ${problem && html`<p class="problem" role="alert">${problem}</p>`}
-    <${Table} label="Jobs" empty="there were no jobs yet" heads=${["Job", "State", "For", "Model", ">Step", ">Loss", ">Left", "Since", "", "~Error"]} rows=${rows} />
+    <${Table} label="Jobs" empty="there were no jobs yet" heads=${["Job", "State", "For", "Model", ">Step", ">Loss", ">Left", "Since", "~Error"]} rows=${rows} />
     ${
       job &&
       html`<h2>Loss of ${job}</h2>
-      ${curve.length > 0 ? html`<${LossPlot} curve=${curve} label="Loss of job ${job}" /><p class="dim" data-points=${curve.length}>${curve.length} points, step ${curve.at(-1).step}</p>` : html`<p class="dim">no step is done yet</p>`}`
+      ${curve.length > 0 ? html`<${LossPlot} curve=${curve} label="Loss of job ${job}" /><p class="dim" data-points=${curve.length}>${curve.length} points, step ${curve.at(-1).step}${shown && !ENDED.includes(shown.state) && `; to end it: soma job cancel ${job}`}</p>` : html`<p class="dim">no step is done yet</p>`}`
     }
   <//>`;
 }

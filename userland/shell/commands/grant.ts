@@ -81,11 +81,14 @@ export function asks(name: string, needs: readonly string[], models?: readonly s
   return `${name} asks to${models ? ` (with the models ${models.join(", ")} only)` : ""}:\n${plain(needs)}`;
 }
 
-/** Rights in plain words, a line each: what the calls do, and with which models. */
+/** Rights in plain words, a line each: what the calls do; those that show what others do stand apart. */
 export function plain(calls: readonly string[]): string {
-  return calls
-    .map((call) => `  ${call.padEnd(18)} ${syscall(...(call.split(".") as [string, string]))?.what ?? ""}`)
-    .join("\n");
+  const entry = (call: string) => syscall(...(call.split(".") as [string, string]));
+  const line = (call: string) => `  ${call.padEnd(18)} ${entry(call)?.what ?? ""}`;
+  const seeing = calls.filter((call) => entry(call)?.right === "viewer");
+  const own = calls.filter((call) => !seeing.includes(call));
+  const warning = ["  and, of everybody, not of itself alone:"];
+  return [...own.map(line), ...(seeing.length > 0 ? warning : []), ...seeing.map(line)].join("\n");
 }
 
 /** What a holder shall get, from the options in `LIMITING`. */
