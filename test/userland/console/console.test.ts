@@ -1,71 +1,107 @@
 // The console as a person sees it: a whole system, the console run as an app, and a headless Chromium.
-import { existsSync } from "node:fs";
-import { type Browser, chromium, type Page } from "playwright-core";
+import type { Browser, Page } from "playwright-core";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { Client } from "../../../kernel/ipc/client.ts";
 import { CONSOLE, installApp } from "../../../userland/shell/commands/app.ts";
+import { findChromium, launch } from "../../helpers/chromium.ts";
 import { ps, System, until } from "../../helpers/system.ts";
 import { modelFolder } from "../../services/model/running.ts";
 
-const CHROMIUM = "/usr/bin/chromium";
+const CHROMIUM = findChromium();
 
 let system: System;
 let person: Client;
-let browser: Browser;
-let page: Page;
 /** What the console printed. */
 let printed = "";
-/** Errors of the page, and requests that left the console's own address. */
-const errors: string[] = [];
-const outside: string[] = [];
 
-const go = async (name: string) => {
-  await page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name }).click();
-  await page.getByRole("heading", { level: 1, name }).waitFor();
-};
-const queue = async () => (await person.call("scheduler.queue", {})).sequences;
+/** The address that it printed, with the token. */
+const address = () => new URL(/http:\S+/.exec(printed)![0]);
 
-if (!existsSync(CHROMIUM)) {
-  console.log("SKIPPED the console in a browser: there is no Chromium (Debian: apt install chromium)");
-  test("the console in a browser needs Chromium", () => assert.not(existsSync(CHROMIUM)));
-} else {
+test.before(async () => {
+  system = new System();
+  person = await system.up();
+  await person.call("model.importDir", { dir: modelFolder({ context: 8192 }), name: "fox" });
+  await person.call("model.deploy", { model: "fox", alias: "default" });
+  const soma = { auth: { install: (input: never) => person.call("auth.install", input) } };
+  await installApp(soma as never, CONSOLE);
+  const run = person.stream("kernel.spawn", { app: CONSOLE, args: ["--port=0"] });
+  void (async () => {
+    for await (const { data } of run) printed += Buffer.from(data).toString();
+  })().catch((error) => {
+    printed += String(error);
+  });
+  await until("the console listens", () => /http:\S+#token=\S+/.test(printed), {
+    get text() {
+      return printed;
+    },
+  });
+});
+test.after(() => system.stop());
+
+test("by its grant alone the console reads all that its pages show, and is told no context of an actor", async () => {
+  const { origin, hash } = address();
+  const token = hash.slice("#token=".length);
+  const headers = { origin, "content-type": "application/json" };
+  const login = await fetch(`${origin}/login`, { method: "POST", headers, body: JSON.stringify({ token }) });
+  assert.is(login.status, 200);
+  const cookie = login.headers.get("set-cookie")!.split(";")[0]!;
+  /** The first frame of a feed. */
+  const read = async (topic: string) => {
+    const stop = new AbortController();
+    const answer = await fetch(`${origin}/feed/${topic}`, { headers: { cookie }, signal: stop.signal });
+    assert.is(answer.status, 200, topic);
+    const reader = answer.body!.getReader();
+    let text = "";
+    while (!text.includes("\n\n")) text += Buffer.from((await reader.read()).value!).toString();
+    stop.abort();
+    const { value, problem } = JSON.parse(text.slice("data: ".length));
+    assert.is(problem, undefined, `${topic}: ${JSON.stringify(problem)}`);
+    return value;
+  };
+  const topics = ["overview", "queue", "devices", "models", "model?ref=fox", "jobs", "apps", "traces", "audit"];
+  for (const topic of topics) assert.ok(await read(topic), topic);
+  const actors = (await read("actors")) as { id: string; problem?: string; actors: { context: unknown }[] }[];
+  assert.equal(
+    actors.map(({ id, problem }) => [id, problem]),
+    ["kernel", "auth-1", "memory-1", "device-1", "scheduler-1", "model-1"].map((id) => [id, undefined]),
+  );
+  for (const { context } of actors.flatMap(({ actors }) => actors)) assert.is(context, "<hidden>");
+});
+
+if (CHROMIUM === undefined)
+  console.log(
+    "SKIPPED the console's pages: no chromium on PATH (Debian: apt install chromium; SOMA_CHROMIUM names one)",
+  );
+else inBrowser(CHROMIUM);
+
+function inBrowser(executable: string): void {
+  let browser: Browser;
+  let page: Page;
+  /** Errors of the page, and requests that left the console's own address. */
+  const errors: string[] = [];
+  const outside: string[] = [];
+
+  const go = async (name: string) => {
+    await page.getByRole("navigation", { name: "Pages" }).getByRole("link", { name }).click();
+    await page.getByRole("heading", { level: 1, name }).waitFor();
+  };
+  const queue = async () => (await person.call("scheduler.queue", {})).sequences;
+
   test.before(async () => {
-    system = new System();
-    person = await system.up();
-    await person.call("model.importDir", { dir: modelFolder({ context: 8192 }), name: "fox" });
-    await person.call("model.deploy", { model: "fox", alias: "default" });
-    const soma = { auth: { install: (input: never) => person.call("auth.install", input) } };
-    await installApp(soma as never, CONSOLE);
-    const run = person.stream("kernel.spawn", { app: CONSOLE, args: ["--port=0"] });
-    void (async () => {
-      for await (const { data } of run) printed += Buffer.from(data).toString();
-    })().catch((error) => {
-      printed += String(error);
-    });
-    await until("the console listens", () => /http:\S+#token=\S+/.test(printed), {
-      get text() {
-        return printed;
-      },
-    });
-    browser = await chromium.launch({ executablePath: CHROMIUM, args: ["--no-sandbox"] });
+    browser = await launch(executable);
     page = await browser.newPage();
     page.setDefaultTimeout(30_000);
-    const address = new URL(/http:\S+/.exec(printed)![0]).origin;
     page.on("console", (message) => message.type() === "error" && errors.push(message.text()));
     page.on("pageerror", (error) => errors.push(String(error)));
     page.on("request", (request) => {
-      if (new URL(request.url()).origin !== address) outside.push(request.url());
+      if (new URL(request.url()).origin !== address().origin) outside.push(request.url());
     });
   });
-  test.after(async () => {
-    await browser?.close();
-    await system.stop();
-  });
+  test.after(() => browser?.close());
 
   test("nobody sees anything before the login, and the printed address logs in", async () => {
-    const url = /http:\S+/.exec(printed)![0];
-    const { origin } = new URL(url);
+    const { origin, href: url } = address();
     assert.is((await fetch(`${origin}/feed/overview`)).status, 401);
     await page.goto(origin);
     await page.getByLabel("Token").fill("wrong");

@@ -16,6 +16,9 @@ import { until } from "../../helpers/system.ts";
 const HOST = "127.0.0.1:4711";
 const ORIGIN = `http://${HOST}`;
 const never = new AbortController().signal;
+/** Ends what is still watched when all tests are over: a page that stays has the process stay. */
+const over = new AbortController();
+test.after(() => over.abort());
 
 /** A console over topics of the test's own; `clock` can be moved. */
 function setup(topic: Topic = { every: 5, read: async () => 1 }) {
@@ -30,7 +33,7 @@ function setup(topic: Topic = { every: 5, read: async () => 1 }) {
   });
   const app = consoleServer({ soma: {} as never, door, files: files(), feeds });
   const ask = (path: string, headers: Record<string, string> = {}, init: RequestInit = {}) =>
-    app.request(`${ORIGIN}${path}`, { ...init, headers: { host: HOST, ...headers } });
+    app.request(`${ORIGIN}${path}`, { signal: over.signal, ...init, headers: { host: HOST, ...headers } });
   const post = (path: string, body: unknown, headers: Record<string, string> = { origin: ORIGIN }) =>
     ask(path, headers, { method: "POST", body: JSON.stringify(body) });
   const login = async () => (await post("/login", { token: door.token })).headers.get("set-cookie")!;
