@@ -83,7 +83,10 @@ export function calls(model: Model): Handlers<"model"> {
       return jobs.find(job, askerOf(request));
     },
     // The right itself says that the caller may see what is not its own: asked as the person.
-    allJobs: ({ curve }) => ({ jobs: jobs.list(PERSON), curve: curve === undefined ? [] : jobs.curve(curve) }),
+    allJobs: ({ curve }) => ({
+      jobs: jobs.list(PERSON),
+      curve: curve === undefined ? [] : jobs.curve(jobs.find(curve, PERSON).id),
+    }),
     deploy: async ({ model: ref, alias, dtype }) => {
       const found = registry.find(ref);
       const { previous } = await catalog.deploy(found, alias, dtype);

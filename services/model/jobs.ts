@@ -142,11 +142,6 @@ export class Jobs {
       .map(({ job }) => this.row(job.id));
   }
 
-  /** The losses of a job so far; none of one that is not there. */
-  curve(id: string): Job["curve"] {
-    return this.rows.get(id)?.job.curve ?? [];
-  }
-
   /** Gives each new row to `emit`, one after another; resolves with the last one when the job ends. */
   async follow(id: string, signal: AbortSignal, emit: (row: Row) => Promise<void>): Promise<Row> {
     const queue: Row[] = [this.row(id)];

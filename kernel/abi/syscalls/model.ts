@@ -310,8 +310,8 @@ export const model = table({
     input: z.object({ curve: z.string().optional() }),
     output: z.object({
       jobs: z.array(jobRow),
-      /** Of the job named; empty if there is none. Thinned to a few hundred points. */
-      curve: z.array(z.object({ step: count, loss: z.number(), validationLoss: z.number().optional() })),
+      /** Of the job that `curve` names. */
+      curve: z.array(lossPoint),
     }),
   },
   deploy: {

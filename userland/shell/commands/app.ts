@@ -1,6 +1,6 @@
 // Owns the commands about apps: run, make, try again on each change.
-import { existsSync, mkdirSync, readFileSync, symlinkSync, watch, writeFileSync } from "node:fs";
-import { join, relative, resolve } from "node:path";
+import { existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, watch, writeFileSync } from "node:fs";
+import { basename, join, relative, resolve } from "node:path";
 import { fileURLToPath } from "node:url";
 import { SomaError } from "../../../kernel/abi/errors.ts";
 import { checkAppName } from "../../../kernel/abi/names.ts";
@@ -12,6 +12,7 @@ const REPOSITORY = fileURLToPath(new URL("../../..", import.meta.url));
 /** Apps that ship with Soma, too, though they lie beside the shell. */
 export const GATEWAY = join(REPOSITORY, "userland", "gateway");
 export const CONSOLE = join(REPOSITORY, "userland", "console");
+const SHIPPED = new Set([...readdirSync(join(REPOSITORY, "apps")), basename(GATEWAY), basename(CONSOLE)]);
 
 export const appCommands: Command[] = [
   {
@@ -106,6 +107,9 @@ export async function installApp(
     throw new SomaError("ENOENT", `no app "${app}": see the folder apps/, or make one with "soma create ${app}"`);
   const manifest = JSON.parse(readFileSync(path, "utf8")) as { name: string; needs: string[]; models?: string[] };
   const { name, needs, models } = manifest;
+  // Approval goes by name: what was given to an app of ours is not for another folder.
+  if (!shipped && SHIPPED.has(name))
+    throw new SomaError("EEXIST", `"${name}" is an app of Soma's own: give the one in ${folder} another name`);
   const limited = models ? { models } : {};
   const { approved } = await soma.auth.install({ app: name, needs, approve: shipped, ...limited });
   return { name, needs, ...limited, approved };
