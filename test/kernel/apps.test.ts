@@ -29,7 +29,13 @@ function refusal(wanted: string): SomaError {
 
 test("an app is found by its name or by the path of its folder", () => {
   const folder = write("hello", '{ "name": "hello", "needs": ["model.generate"], "what": "greets" }');
-  const hello = { name: "hello", needs: ["model.generate"], memoryMb: 256, packages: [], entry: join(folder, "main.ts") };
+  const hello = {
+    name: "hello",
+    needs: ["model.generate"],
+    memoryMb: 256,
+    packages: [],
+    entry: join(folder, "main.ts"),
+  };
   assert.equal(findApp(root, "hello"), hello);
   assert.equal(findApp(join(root, "elsewhere"), folder), hello);
   write("plain", '{ "name": "plain", "memoryMb": 64 }', "main.js");
