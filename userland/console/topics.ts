@@ -58,19 +58,17 @@ const TOPICS: Record<string, Entry> = {
     read: async (soma, _query, options) => {
       const { processes } = await soma.kernel.ps({}, options);
       const instances = processes.filter(({ id, state }) => serviceOf(id) === "device" && state === "ready");
-      const [devices, { devices: memory }, { parts }, queue] = await Promise.all([
+      const [devices, { devices: memory }, { parts }] = await Promise.all([
         Promise.all(
           instances.map(async ({ id }) => ({
             id,
             ...(await soma.device.list({}, { ...options, instance: id })),
-            figures: (await soma.device.stat({}, { ...options, instance: id })).figures,
           })),
         ),
         soma.memory.free({}, options),
         soma.scheduler.parts({}, options),
-        soma.scheduler.queue({}, options),
       ]);
-      return { devices, memory, parts, sequences: queue.sequences };
+      return { devices, memory, parts };
     },
   },
   models: { every: 2_000, read: (soma, _query, options) => soma.model.list({}, options) },

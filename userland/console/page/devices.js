@@ -1,4 +1,4 @@
-// Owns the page of devices: what fills their memory, whose KV blocks, which driver runs and why.
+// Owns the page of devices: what fills their memory, how many KV blocks are in use, which driver runs and why.
 import { html } from "htm/preact";
 import { useFeed } from "./live.js";
 import { Page, State, Table } from "./parts.js";
@@ -31,10 +31,7 @@ export function Devices() {
         ${device.models.map(
           (model) => html`<div key=${model.model}>
           <h2>KV blocks of ${model.model}</h2>
-          <${Bar} label="KV blocks of ${model.model}" whole=${model.blocks} show=${blocks} pieces=${[
-            ...(model.holders ?? []).map(({ principal, blocks }) => [principal, blocks]),
-            ["prefixes kept", model.prefixBlocks ?? 0],
-          ]} />
+          <${Bar} label="KV blocks of ${model.model}" whole=${model.blocks} show=${blocks} pieces=${[["in use", model.blocks - model.freeBlocks]]} />
           <p class="dim">${model.driver}, ${model.numerics}, weights ${bytes(model.weightBytes)}, KV ${bytes(model.kvBytes)}, ${model.sequences} sequences, context ${count(model.context)}</p>
         </div>`,
         )}
