@@ -32,7 +32,7 @@ const DOOR: Record<string, readonly Who["role"][]> = {
 
 /**
  * Calls that show what others do, and what each discloses: an app may hold them, but only by a person's own word. What is not
- * here, and shows anything of others, is for persons: logs and events (whatever a program wrote), metrics, `why`, namespaces,
+ * here, and shows anything of others, is for persons: logs and events (whatever a program wrote), figures and metrics, `why`, namespaces,
  * and the context of actors.
  */
 export const SHOWS: Record<string, string> = {
@@ -48,7 +48,6 @@ export const SHOWS: Record<string, string> = {
   "model.allJobs": "everybody's trainings: name, progress, losses, error",
   ...Object.fromEntries(
     ["kernel", "auth", "memory", "device", "scheduler", "model"].flatMap((owner) => [
-      [`${owner}.stat`, "figures of a service; the device's say how many KV blocks each app has"],
       [
         `${owner}.inspect`,
         "statecharts, states and transitions of actors, with ids of requests; an app gets no context",

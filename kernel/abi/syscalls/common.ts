@@ -67,7 +67,7 @@ export const common = table({
   stat: {
     kind: "call",
     what: "show a service's own figures",
-    right: "viewer",
+    right: "person",
     idempotent: true,
     ttl: 2_000,
     input: none,
