@@ -9,6 +9,7 @@ import { childMachine } from "../../kernel/child.ts";
 import { keptMachine } from "../../kernel/launcher/kept.ts";
 import { loadManifest } from "../../kernel/manifest.ts";
 import { supervisorMachine } from "../../kernel/supervisor.ts";
+import { TENURE, tenureMachine } from "../../kernel/tenure.ts";
 import { authMachine } from "../../services/auth/machine.ts";
 import { jobMachine as deviceJob } from "../../services/device/job.ts";
 import { deviceMachine } from "../../services/device/machine.ts";
@@ -77,6 +78,19 @@ const MACHINES: Machine[] = [
       { type: "added", instance: "c" },
       { type: "shutdown" },
       ...["settled", "stopped", "failed"].flatMap((type) => ["a", "b"].map((instance) => ({ type, instance }))),
+    ],
+  },
+  {
+    file: "kernel/tenure.ts",
+    machine: tenureMachine as never,
+    inputs: [{ at: 0 }],
+    events: [
+      ...[0, 1, 2].flatMap((revision) =>
+        [true, false].map((ours) => ({ type: "SEEN", revision, ours, at: 2 * TENURE.take })),
+      ),
+      { type: "WRITTEN", revision: 1, at: 0 },
+      ...["REFUSED", "FAILED"].map((type) => ({ type, at: 0 })),
+      ...[0, 2 * TENURE.doubt].map((at) => ({ type: "TICK", at })),
     ],
   },
   {
